@@ -1,0 +1,42 @@
+# floodline: from an electron-microscopy volume to neurons.
+# The front door: configuration, validation, includes, named targets. See README.md.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# Only a run without a configuration of its own gets the demo's: two files would be merged key by key.
+if "image" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+wildcard_constraints:
+    experiment=re.escape(CONFIG.name),
+    shard=r"\d+",
+    layer="image|labels|supervoxels|neurons",
+
+
+include: "rules/ingest.smk"
+include: "rules/labels.smk"
+include: "rules/train.smk"
+include: "rules/infer.smk"
+include: "rules/assemble.smk"
+include: "rules/agglomerate.smk"
+include: "rules/evaluate.smk"
+include: "rules/publish.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+    configure,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.publish.input,
+        rules.report.input,

@@ -1,0 +1,25 @@
+# Sub-volumes into one label space.
+
+
+rule supervoxels:
+    """Pieces of neighbouring sub-volumes that are one object get one id."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        blocks="results/{experiment}/inference/manifest.json",
+    output:
+        "results/{experiment}/supervoxels/manifest.json",
+    log:
+        "results/{experiment}/logs/assemble.log",
+    benchmark:
+        "results/{experiment}/benchmarks/assemble.tsv"
+    threads: 2
+    params:
+        config=section("assembly", "storage"),
+    shell:
+        "floodline assemble results/{wildcards.experiment} > {log} 2>&1"
+
+
+rule assemble:
+    """Target: the supervoxels."""
+    input:
+        f"{RESULTS}/supervoxels/mips.json",

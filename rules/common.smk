@@ -1,0 +1,38 @@
+# What all rules share: the checked configuration, and how a stage's part of it reaches `params`.
+import os
+import re
+import sys
+
+from floodline import config as configuration
+from floodline.errors import FloodlineError
+
+try:
+    CONFIG = configuration.parse(config)
+except FloodlineError as error:
+    sys.exit(f"floodline: {error}")
+
+RESULTS = f"results/{CONFIG.name}"
+
+
+def section(*keys):
+    """Parts of the configuration that a rule depends on: only what passes through `params` makes a rule run again."""
+    values = CONFIG.model_dump(mode="json")
+    return {key: values[key] for key in keys}
+
+
+def layers():
+    """Layers that this experiment makes."""
+    return ["image", "supervoxels", "neurons"] + (["labels"] if CONFIG.labels else [])
+
+
+rule configure:
+    """The resolved configuration, defaults filled in; the stages read it."""
+    output:
+        "results/{experiment}/config.yaml",
+    log:
+        "results/{experiment}/logs/configure.log",
+    params:
+        config=CONFIG.model_dump(mode="json"),
+    run:
+        with open(output[0], "w") as file:
+            file.write(configuration.dump(configuration.parse(params.config)))

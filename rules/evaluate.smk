@@ -1,0 +1,29 @@
+# Scores against the labels.
+
+
+rule metrics:
+    """Supervoxels and neurons against the labels, in every box and convention."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        segmentations=expand(
+            "results/{{experiment}}/{layer}/manifest.json",
+            layer=["supervoxels", "neurons"],
+        ),
+        labels=["results/{experiment}/labels/manifest.json"] if CONFIG.labels else [],
+    output:
+        "results/{experiment}/evaluation/metrics.json",
+    log:
+        "results/{experiment}/logs/evaluate.log",
+    benchmark:
+        "results/{experiment}/benchmarks/evaluate.tsv"
+    threads: 2
+    params:
+        config=section("evaluation"),
+    shell:
+        "floodline evaluate results/{wildcards.experiment} > {log} 2>&1"
+
+
+rule evaluate:
+    """Target: the scores."""
+    input:
+        f"{RESULTS}/evaluation/metrics.json",

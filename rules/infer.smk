@@ -1,0 +1,45 @@
+# Flooding. The block store is not declared as an output: Snakemake would delete it when a job fails.
+
+
+rule flood:
+    """One shard of the sub-volumes; those that are already there are skipped."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        image="results/{experiment}/image/manifest.json",
+        model="results/{experiment}/model/card.json",
+    output:
+        "results/{experiment}/inference/shards/{shard}.json",
+    log:
+        "results/{experiment}/logs/flood_{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/flood_{shard}.tsv"
+    threads: 2
+    resources:
+        workers=2,
+    params:
+        config=section("network", "inference"),
+    shell:
+        "floodline infer results/{wildcards.experiment} --shard {wildcards.shard}"
+        " --workers {resources.workers} > {log} 2>&1"
+
+
+rule infer:
+    """Target: every sub-volume flooded."""
+    input:
+        f"{RESULTS}/inference/manifest.json",
+
+
+rule inference_manifest:
+    """Checks that every block is there, and lists them."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        shards=expand(
+            "results/{{experiment}}/inference/shards/{shard}.json",
+            shard=range(CONFIG.inference.shards),
+        ),
+    output:
+        "results/{experiment}/inference/manifest.json",
+    log:
+        "results/{experiment}/logs/inference_manifest.log",
+    shell:
+        "floodline infer results/{wildcards.experiment} --finish > {log} 2>&1"

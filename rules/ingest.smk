@@ -1,0 +1,60 @@
+# Volumes into precomputed layers.
+
+
+rule ingest_image:
+    """Image source -> image/, with its mean and standard deviation."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+    output:
+        "results/{experiment}/image/manifest.json",
+    log:
+        "results/{experiment}/logs/ingest_image.log",
+    benchmark:
+        "results/{experiment}/benchmarks/ingest_image.tsv"
+    params:
+        config=section("seed", "image", "storage"),
+    shell:
+        "floodline ingest results/{wildcards.experiment} image > {log} 2>&1"
+
+
+rule ingest_labels:
+    """Labels source -> labels/, as neurons."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        image="results/{experiment}/image/manifest.json",
+    output:
+        "results/{experiment}/labels/manifest.json",
+    log:
+        "results/{experiment}/logs/ingest_labels.log",
+    benchmark:
+        "results/{experiment}/benchmarks/ingest_labels.tsv"
+    params:
+        config=section("seed", "labels", "storage"),
+    shell:
+        "floodline ingest results/{wildcards.experiment} labels > {log} 2>&1"
+
+
+rule pyramid:
+    """Coarser levels of a layer, for viewing."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        manifest="results/{experiment}/{layer}/manifest.json",
+    output:
+        "results/{experiment}/{layer}/mips.json",
+    log:
+        "results/{experiment}/logs/pyramid_{layer}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/pyramid_{layer}.tsv"
+    params:
+        config=section("storage"),
+    shell:
+        "floodline pyramid results/{wildcards.experiment} {wildcards.layer} > {log} 2>&1"
+
+
+rule ingest:
+    """Target: the image and the labels with their pyramids."""
+    input:
+        expand(
+            f"{RESULTS}/{{layer}}/mips.json",
+            layer=[layer for layer in layers() if layer in ("image", "labels")],
+        ),

@@ -1,0 +1,42 @@
+# Labels into training sites.
+
+
+rule partitions:
+    """How much of each voxel's neighbourhood its own object fills, in classes."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        labels="results/{experiment}/labels/manifest.json",
+    output:
+        "results/{experiment}/partitions.h5",
+    log:
+        "results/{experiment}/logs/partitions.log",
+    benchmark:
+        "results/{experiment}/benchmarks/partitions.tsv"
+    threads: 2
+    params:
+        config=section("sites", "network"),
+    shell:
+        "floodline labels results/{wildcards.experiment} partitions > {log} 2>&1"
+
+
+rule coordinates:
+    """Training sites, balanced over the classes."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        partitions="results/{experiment}/partitions.h5",
+    output:
+        "results/{experiment}/coordinates/manifest.json",
+    log:
+        "results/{experiment}/logs/coordinates.log",
+    benchmark:
+        "results/{experiment}/benchmarks/coordinates.tsv"
+    params:
+        config=section("seed", "sites", "network"),
+    shell:
+        "floodline labels results/{wildcards.experiment} coordinates > {log} 2>&1"
+
+
+rule labels:
+    """Target: the training sites."""
+    input:
+        f"{RESULTS}/coordinates/manifest.json",

@@ -1,0 +1,47 @@
+# The network's weights: trained here, or taken as they are.
+
+if CONFIG.training:
+
+    rule train_network:
+        """Synchronous training on every rank of the launcher."""
+        input:
+            config=ancient("results/{experiment}/config.yaml"),
+            image="results/{experiment}/image/manifest.json",
+            labels="results/{experiment}/labels/manifest.json",
+            coordinates="results/{experiment}/coordinates/manifest.json",
+        output:
+            metrics="results/{experiment}/training/main/metrics.json",
+            card="results/{experiment}/model/card.json",
+        log:
+            "results/{experiment}/logs/train.log",
+        benchmark:
+            "results/{experiment}/benchmarks/train.tsv"
+        threads: 2
+        resources:
+            tasks=2,
+            mpi="mpirun",
+        params:
+            config=section("seed", "network", "training", "inference"),
+        shell:
+            "{resources.mpi} -n {resources.tasks} floodline train results/{wildcards.experiment} > {log} 2>&1"
+
+else:
+
+    rule import_weights:
+        """The configured weights, checked against the configured network."""
+        input:
+            config=ancient("results/{experiment}/config.yaml"),
+        output:
+            card="results/{experiment}/model/card.json",
+        log:
+            "results/{experiment}/logs/import_weights.log",
+        params:
+            config=section("network"),
+        shell:
+            "floodline train results/{wildcards.experiment} > {log} 2>&1"
+
+
+rule train:
+    """Target: the model."""
+    input:
+        f"{RESULTS}/model/card.json",

@@ -1,0 +1,207 @@
+"""The flood is the published algorithm: seeds, single updates, movement, and a whole run."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from floodline.config import Flood, Network
+from floodline.ffn import weights
+from floodline.ffn.canvas import Canvas, dequantise, logit_of, quantise
+from floodline.ffn.flood import Floods, drive
+from floodline.ffn.movement import Frontier, face_maxima
+from floodline.ffn.network import InferenceNetwork
+from floodline.ffn.seeds import inside, peaks
+from floodline.segmentation.contingency import tabulate
+from floodline.segmentation.scores import score
+
+MEAN, STDDEV, FOV = 128.0, 33.0, (33, 33, 33)  # of the published run
+
+
+# --- seeds -----------------------------------------------------------------------------------------------------------
+
+
+def test_seeds_of_the_reference_crop(fib25, fib25_image):
+    with h5py.File(fib25 / "reference_crop_a.h5") as reference:
+        crop = fib25_image[:110, :110, :110]
+        assert inside(peaks(crop, MEAN, STDDEV), crop.shape, FOV) == [tuple(p) for p in reference["seeds"][:]]
+
+
+def test_seeds_of_the_published_run(fib25_image):
+    found = peaks(fib25_image, MEAN, STDDEV)
+    seeds = inside(found, fib25_image.shape, FOV)
+    assert (len(found), len(seeds)) == (17_524, 12_464)
+    assert seeds[:3] == [(16, 18, 109), (16, 19, 228), (16, 22, 140)]
+    assert seeds[-1] == (233, 233, 232)
+
+
+def test_a_volume_without_edges_inside_the_margin_has_no_seeds_outside_it():
+    image = np.random.default_rng(0).integers(0, 255, (20, 40, 40)).astype(np.uint8)
+    assert inside(peaks(image, MEAN, STDDEV), image.shape, FOV) == []
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0.001, 0.999))
+def test_quantised_probabilities_come_back_within_two_steps(probability):
+    logit = np.array([logit_of(probability)])
+    assert abs(dequantise(quantise(logit))[0] - probability) <= 2 / 255
+    assert quantise(logit)[0] > 0
+    assert np.isnan(dequantise(np.zeros(1, np.uint8)))[0]
+
+
+# --- movement --------------------------------------------------------------------------------------------------------
+
+
+@given(
+    arrays.arrays(np.float32, (9, 7, 5), elements=st.sampled_from([-1.0, 0.0, 1.0, 2.0])), st.sampled_from([0.0, 1.5])
+)
+def test_moves_are_the_best_voxels_of_the_faces_in_falling_order(logits, threshold):
+    deltas = (3, 2, 1)
+    moves = face_maxima(logits, deltas, np.float32(threshold))
+    scores = [logits[tuple(c + o for c, o in zip((4, 3, 2), move, strict=True))] for move in moves]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(moves)) == len(moves)
+    for axis, delta in enumerate(deltas):
+        for side in (-delta, delta):
+            face = logits[
+                tuple(
+                    slice(c + side, c + side + 1) if i == axis else slice(c - d, c + d + 1)
+                    for i, (c, d) in enumerate(zip((4, 3, 2), deltas, strict=True))
+                )
+            ]
+            on_face = [s for s, move in zip(scores, moves, strict=True) if move[axis] == side]
+            assert (face.max() in on_face) == (face.max() >= threshold)
+
+
+@given(st.tuples(*[st.integers(-40, 40)] * 3))
+def test_positions_within_half_a_step_share_a_cell(offset):
+    start = (50, 60, 70)
+    frontier = Frontier(start, (8, 8, 8))
+    position = tuple(s + o for s, o in zip(start, offset, strict=True))
+    nearest = tuple((o + 4) // 8 for o in offset)
+    assert frontier.cell(position) == nearest
+
+
+# --- updates ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def network(fib25) -> InferenceNetwork:
+    return InferenceNetwork(weights.load(fib25 / "ffn_weights/model.ckpt-27465036"), Network(), "float32")
+
+
+def test_single_updates_of_the_reference_run(fib25, network):
+    with h5py.File(fib25 / "reference_steps.h5") as reference:
+        for step in reference.values():
+            image, before, raw, after = (step[k][:] for k in ("image", "seed_before", "logits", "seed_after"))
+            canvas = Canvas(np.zeros(FOV, np.uint8), MEAN, STDDEV, FOV, Flood())
+            canvas.seed[:] = before
+            logits = network(image[None], canvas.network_input((16, 16, 16))[1][None])[0]
+            np.testing.assert_allclose(logits, raw, atol=1e-3)
+            np.testing.assert_allclose(canvas.update((16, 16, 16), logits), after, atol=1e-3)
+            np.testing.assert_array_equal(canvas.seed, canvas.update((16, 16, 16), canvas.seed.copy()))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([-1.0, 0.0, 0.5]))
+def test_the_disco_rule_only_freezes_improbable_voxels_of_active_objects(seed, disco):
+    rng = np.random.default_rng(seed)
+    canvas = Canvas(np.zeros((5, 5, 5), np.uint8), 0, 1, (5, 5, 5), Flood(disco_seed_threshold=disco))
+    old = rng.normal(0, 3, (5, 5, 5)).astype(np.float32)
+    old[rng.random(old.shape) < 0.3] = np.nan
+    new = rng.normal(rng.normal(0, 3), 2, old.shape).astype(np.float32)
+    canvas.seed[:] = old
+    written = canvas.update((2, 2, 2), new)
+    active = disco >= 0 and (new >= logit_of(0.9)).mean() > disco
+    for o, n, w in zip(old.flat, new.flat, written.flat, strict=True):
+        assert w == (o if active and o < 0 and n > o else n)
+
+
+# --- whole floods ----------------------------------------------------------------------------------------------------
+
+
+def box_network(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+    """A network that knows the answer: bright voxels are the object, and it is surest in the middle of its view."""
+    distance = np.abs(np.indices(image.shape[1:]) - 4).sum(axis=0).astype(np.float32)
+    return np.where(image > 0, 5 - distance / 100, np.float32(-5))
+
+
+def two_boxes() -> np.ndarray:
+    image = np.zeros((20, 20, 60), np.uint8)
+    image[4:16, 4:16, 3:27] = 255
+    image[4:16, 4:16, 33:57] = 255
+    return image
+
+
+def flood(image: np.ndarray, seeds: list[tuple[int, int, int]], **options: float) -> tuple[Canvas, Floods]:
+    settings_ = Flood(**{"min_segment_size": 10, **options})
+    canvas = Canvas(image, 128, 1, (9, 9, 9), settings_)
+    floods = Floods(canvas, settings_, (2, 2, 2))
+    drive(floods.flood_all(seeds), box_network)
+    return canvas, floods
+
+
+def test_objects_are_filled_to_their_borders_and_get_ids_in_the_order_of_their_seeds():
+    image = two_boxes()
+    canvas, floods = flood(image, [(10, 10, 45), (10, 10, 15), (10, 10, 12)])
+    expected = np.where(image > 0, np.where(np.arange(60) < 30, 2, 1), 0)
+    np.testing.assert_array_equal(canvas.segmentation, expected)
+    assert [segment.start for segment in floods.segments] == [(10, 10, 45), (10, 10, 15)]
+    assert floods.counts["seeds_covered"] == 1
+    assert np.isnan(canvas.seed).all(), "nothing is left for the next flood to stumble over"
+    assert ((canvas.qprob > 0) == (expected > 0)).all()
+
+
+def test_small_objects_and_weak_seeds_leave_a_mark_and_no_object():
+    image = two_boxes()
+    canvas, floods = flood(image, [(10, 10, 15), (10, 10, 30)], min_segment_size=10**6)
+    assert floods.segments == []
+    assert floods.counts["too_small"] == 1
+    assert floods.counts["weak_seed"] == 1, "the second seed lies in the dark gap"
+    assert canvas.segmentation[10, 10, 15] == canvas.segmentation[10, 10, 30] == -1
+
+
+def test_earlier_objects_win_and_the_overlap_is_recorded():
+    image = np.full((20, 20, 40), 255, np.uint8)
+    settings_ = Flood(min_segment_size=10)
+    canvas = Canvas(image, 128, 1, (9, 9, 9), settings_)
+    canvas.segmentation[:, :, :12] = 7
+    floods = Floods(canvas, settings_, (2, 2, 2))
+    drive(floods.flood_all([(10, 10, 20)]), box_network)
+    assert (canvas.segmentation[:, :, :12] == 7).all()
+    (segment,) = floods.segments
+    assert (canvas.segmentation == segment.id).sum() == segment.voxels
+    assert dict(segment.overlaps)[7] > 0
+
+
+def test_a_seed_beside_an_object_is_refused():
+    canvas, floods = flood(two_boxes(), [(10, 10, 15), (10, 10, 27)])
+    assert floods.counts["seeds_near_a_segment"] == 1
+    assert canvas.segmentation[10, 10, 27] == -1
+
+
+def test_the_reference_run_is_repeated_call_by_call(fib25, fib25_image, network):
+    image = np.ascontiguousarray(fib25_image[:110, :110, :110])
+    options = Flood()
+    canvas = Canvas(image, MEAN, STDDEV, FOV, options)
+    floods = Floods(canvas, options, (8, 8, 8))
+    drive(floods.flood_all(inside(peaks(image, MEAN, STDDEV), image.shape, FOV)), network)
+    segmentation = np.maximum(canvas.segmentation, 0)
+    with h5py.File(fib25 / "reference_crop_a.h5") as reference:
+        assert [s.start for s in floods.segments] == [tuple(row[1:4]) for row in reference["origins"][:]]
+        assert floods.counts["attempts"] == len(reference["attempts"])
+        assert abs(floods.counts["network_calls"] - len(reference["trace"])) <= 0.005 * len(reference["trace"])
+        scores = score(tabulate(reference["segmentation"][:], segmentation))
+        assert scores.voi_split + scores.voi_merge <= 0.01
+        overlaps = {(s.id, earlier): voxels for s in floods.segments for earlier, voxels in s.overlaps}
+        expected = {(a, b): voxels for a, b, voxels in reference["overlaps"][:].tolist()}
+        assert sum(expected.values()) == pytest.approx(sum(overlaps.values()), rel=0.01)
+        assert overlaps.keys() ^ expected.keys() <= {pair for pair, n in {**expected, **overlaps}.items() if n < 50}
+        qprob = reference["qprob"][:].astype(int)
+        assert (np.abs(qprob - canvas.qprob) > 2).mean() < 0.001

@@ -1,0 +1,1 @@
+"""floodline: from an electron-microscopy volume to neurons."""

@@ -1,0 +1,210 @@
+"""The `floodline` command: one subcommand a stage. It parses, calls and reports; no algorithm is here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from floodline.errors import FloodlineError
+from floodline.experiment import Experiment
+
+app = typer.Typer(
+    help="From an electron-microscopy volume to neurons. Each command is one stage on an experiment's folder "
+    "(results/<name>); `snakemake` runs them all in order.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+Folder = Annotated[Path, typer.Argument(help="The experiment's folder, results/<name>.", show_default=False)]
+
+
+@app.command(rich_help_panel="Set up")
+def configure(
+    file: Annotated[Path, typer.Argument(help="A configuration, e.g. config/config.yaml.", show_default=False)],
+    results: Annotated[Path, typer.Option(help="Where experiments go.")] = Path("results"),
+) -> None:
+    """Check a configuration and make the experiment's folder with the resolved one."""
+    from floodline import config as configuration
+    from floodline.manifest import write_text
+
+    config = configuration.load(file)
+    path = results / config.name / "config.yaml"
+    write_text(path, configuration.dump(config))
+    print(path.parent)
+
+
+@app.command(rich_help_panel="Set up")
+def schema() -> None:
+    """Print the JSON schema of the configuration."""
+    import json
+
+    from floodline import config as configuration
+
+    print(json.dumps(configuration.schema(), indent=2))
+
+
+@app.command(rich_help_panel="Stages")
+def ingest(
+    folder: Folder,
+    step: Annotated[Literal["image", "labels", "all"], typer.Argument(help="Which volume.")] = "all",
+) -> None:
+    """Read the image and the labels into precomputed layers."""
+    experiment = Experiment(folder)
+    if step in ("image", "all"):
+        from floodline.ingest import image
+
+        image.run(experiment)
+    if step == "labels" or (step == "all" and experiment.config.labels is not None):
+        from floodline.ingest import labels
+
+        labels.run(experiment)
+
+
+@app.command(rich_help_panel="Stages")
+def pyramid(
+    folder: Folder,
+    layer: Annotated[Literal["image", "labels", "supervoxels", "neurons"], typer.Argument(help="Which layer.")],
+) -> None:
+    """Add the coarser levels of a layer."""
+    from floodline.volumes import pyramid as pyramids
+
+    experiment = Experiment(folder)
+    pyramids.run(experiment.layer(layer), experiment.config.storage.mips)
+
+
+@app.command(rich_help_panel="Stages")
+def labels(
+    folder: Folder,
+    step: Annotated[Literal["partitions", "coordinates", "all"], typer.Argument(help="Which step.")] = "all",
+) -> None:
+    """Find the training sites: partitions of the labels, and balanced coordinates."""
+    from floodline.labels import coordinates, partitions
+
+    experiment = Experiment(folder)
+    if step in ("partitions", "all"):
+        partitions.run(experiment)
+    if step in ("coordinates", "all"):
+        coordinates.run(experiment)
+
+
+@app.command(rich_help_panel="Stages")
+def train(folder: Folder) -> None:
+    """Train the network (or take the configured weights as they are), on every rank of the launcher."""
+    experiment = Experiment(folder)
+    if experiment.config.training is None:
+        from floodline.training import import_weights
+
+        import_weights.run(experiment)
+    else:
+        from floodline.training import run
+
+        run.run(experiment)
+
+
+@app.command(rich_help_panel="Stages")
+def infer(
+    folder: Folder,
+    shard: Annotated[
+        int | None, typer.Option(help="Only this shard, from 0; without it: all, and the manifest.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that flood side by side.", min=1)] = 1,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Only check that all is there and write the manifest.")
+    ] = False,
+) -> None:
+    """Flood every sub-volume."""
+    from floodline.inference import run
+
+    experiment = Experiment(folder)
+    if not finish:
+        for one in range(experiment.config.inference.shards) if shard is None else [shard]:
+            run.run(experiment, one, workers)
+    if finish or shard is None:
+        run.finish(experiment)
+
+
+@app.command(rich_help_panel="Stages")
+def assemble(folder: Folder) -> None:
+    """Join the pieces of all sub-volumes into one label space: the supervoxels."""
+    from floodline.assembly import run
+
+    run.run(Experiment(folder))
+
+
+@app.command(rich_help_panel="Stages")
+def agglomerate(
+    folder: Folder,
+    step: Annotated[Literal["graph", "solve", "neurons", "all"], typer.Argument(help="Which step.")] = "all",
+) -> None:
+    """Merge supervoxels into neurons over the graph of their contacts."""
+    experiment = Experiment(folder)
+    if step in ("graph", "all"):
+        from floodline.agglomeration import graph
+
+        graph.run(experiment)
+    if step in ("solve", "all"):
+        from floodline.agglomeration import solve
+
+        solve.run(experiment)
+    if step in ("neurons", "all"):
+        from floodline.agglomeration import neurons
+
+        neurons.run(experiment)
+
+
+@app.command(rich_help_panel="Stages")
+def evaluate(folder: Folder) -> None:
+    """Score supervoxels and neurons against the labels."""
+    from floodline.evaluation import run
+
+    run.run(Experiment(folder))
+
+
+@app.command(rich_help_panel="Stages")
+def publish(
+    folder: Folder,
+    step: Annotated[
+        Literal["meshes", "skeletons", "connectome", "state", "all"], typer.Argument(help="Which product.")
+    ] = "all",
+) -> None:
+    """Make meshes, skeletons, the table of contacts, and a Neuroglancer state."""
+    experiment = Experiment(folder)
+    if step in ("meshes", "all"):
+        from floodline.publishing import meshes
+
+        meshes.run(experiment)
+    if step in ("skeletons", "all"):
+        from floodline.publishing import skeletons
+
+        skeletons.run(experiment)
+    if step in ("connectome", "all"):
+        from floodline.publishing import connectome
+
+        connectome.run(experiment)
+    if step in ("state", "all"):
+        from floodline.publishing import state
+
+        state.run(experiment)
+
+
+@app.command(rich_help_panel="Stages")
+def report(folder: Folder) -> None:
+    """Write report.html and provenance.json."""
+    from floodline.publishing import report as reporting
+
+    reporting.run(Experiment(folder))
+
+
+def main() -> None:
+    """Run the command; a FloodlineError becomes one sentence and exit status 1."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        app()
+    except FloodlineError as error:
+        sys.exit(f"floodline: {error}")

@@ -1,0 +1,425 @@
+"""The configuration: one tree of pydantic models, from which the JSON schema and every default come.
+
+What the science needs is here; what a machine needs (ranks, threads, walltime, launcher) is in profiles/.
+Unknown keys are errors that name the key and the nearest right one. Triples are x, y, z in voxels of mip 0.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from floodline.errors import FloodlineError
+from floodline.geometry import Box, Triple
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+SizeXYZ = tuple[Positive, Positive, Positive]
+MarginXYZ = tuple[NonNegative, NonNegative, NonNegative]
+PointXYZ = tuple[int, int, int]
+BoxXYZ = tuple[PointXYZ, PointXYZ]
+
+
+class Model(BaseModel):
+    """Base of every block: immutable, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _key(description: str, default: Any = ..., **more: Any) -> Any:
+    """A documented key."""
+    if default is not ... and not isinstance(default, int | float | str | bool | tuple | None):
+        return Field(default_factory=default, description=description, **more)
+    return Field(default, description=description, **more)
+
+
+def _check_box(box: BoxXYZ, key: str) -> None:
+    if Box.of(box).is_empty:
+        raise ValueError(f"{key} {[list(corner) for corner in box]} is empty: each stop must exceed its start")
+
+
+# --- volumes ---------------------------------------------------------------------------------------------------------
+
+
+class PhantomSource(Model):
+    """A generated volume that looks like EM, with true labels; `seed` decides what it looks like."""
+
+    kind: Literal["phantom"]
+    size_xyz: SizeXYZ = _key("Size of the generated volume, voxels.", (160, 160, 160))
+
+
+class StackSource(Model):
+    """A folder of PNG or TIFF slices, one file a z, in natural order of their names; or one multi-page TIFF."""
+
+    kind: Literal["stack"]
+    path: str = _key("Folder, file or glob pattern.")
+
+
+class Hdf5Source(Model):
+    """A three-dimensional dataset (z, y, x) of an HDF5 file."""
+
+    kind: Literal["hdf5"]
+    path: str = _key("The file.")
+    dataset: str = _key("Path of the dataset inside the file.")
+
+
+class PrecomputedSource(Model):
+    """A Neuroglancer precomputed layer; its own resolution and voxel offset hold."""
+
+    kind: Literal["precomputed"]
+    path: str = _key("Folder or URL of the layer.")
+    mip: NonNegative = _key("Level of the pyramid to read; its voxels become mip 0 here.", 0)
+
+
+Source = Annotated[
+    PhantomSource | StackSource | Hdf5Source | PrecomputedSource,
+    Field(discriminator="kind"),
+]
+
+
+class Clahe(Model):
+    """Contrast-limited adaptive histogram equalisation, slice by slice (scikit-image)."""
+
+    kernel_size_xy: tuple[Positive, Positive] = _key("Size of the contextual region, voxels.", (64, 64))
+    clip_limit: Annotated[float, Field(gt=0, le=1)] = _key("Clipping limit; larger gives more contrast.", 0.01)
+
+
+class Image(Model):
+    """The EM volume."""
+
+    source: Source = _key("Where it comes from.")
+    voxel_size_nm_xyz: tuple[float, float, float] = _key("Voxel size in nanometres.", (8.0, 8.0, 8.0))
+    crop_xyz: BoxXYZ | None = _key("Part of the source to use, in the source's coordinates; null: all.", None)
+    clahe: Clahe | None = _key("Contrast equalisation before anything else; null: none.", None)
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if self.crop_xyz is not None:
+            _check_box(self.crop_xyz, "crop_xyz")
+        if min(self.voxel_size_nm_xyz) <= 0:
+            raise ValueError("voxel_size_nm_xyz must be positive")
+        return self
+
+
+class BodyTable(Model):
+    """A table of (supervoxel, body) rows: labels are supervoxels, and the table maps them to neurons."""
+
+    path: str = _key("HDF5 file with the table.")
+    dataset: str = _key("Dataset of shape (rows, 2).", "transforms")
+
+
+class Labels(Model):
+    """Proofread labels of the image, or of a part of it."""
+
+    source: Source = _key("Where they come from; a phantom brings its own.")
+    box_xyz: BoxXYZ | None = _key("The part of the image source that they cover; null: all of it.", None)
+    body_table: BodyTable | None = _key("Maps supervoxels to bodies; null: the labels are neurons already.", None)
+
+
+class Storage(Model):
+    """How layers are stored."""
+
+    chunk_size_xyz: SizeXYZ = _key("Chunks of the precomputed layers, voxels.", (64, 64, 64))
+    mips: NonNegative = _key("Coarser levels of each pyramid, at most.", 2)
+
+
+# --- network and training --------------------------------------------------------------------------------------------
+
+
+class Network(Model):
+    """The flood-filling network (ConvStack3DFFN)."""
+
+    depth: Annotated[int, Field(ge=1)] = _key(
+        "Residual modules, the first included; 12 in the published FIB-25 run.", 12
+    )
+    features: Positive = _key("Feature maps of each hidden layer.", 32)
+    fov_xyz: SizeXYZ = _key("Field of view, odd numbers of voxels.", (33, 33, 33))
+    deltas_xyz: MarginXYZ = _key("Step of the field of view.", (8, 8, 8))
+    weights: str | None = _key(
+        "Weights to start from: prefix of a TensorFlow checkpoint in the published layout, or a model/ folder; "
+        "null: train from scratch.",
+        None,
+    )
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if any(size % 2 == 0 for size in self.fov_xyz):
+            raise ValueError(f"fov_xyz must be odd numbers, not {list(self.fov_xyz)}")
+        if any(delta > size // 2 for delta, size in zip(self.deltas_xyz, self.fov_xyz, strict=True)):
+            raise ValueError(f"deltas_xyz {list(self.deltas_xyz)} must not exceed half of fov_xyz {list(self.fov_xyz)}")
+        return self
+
+
+class Sites(Model):
+    """Training sites: partitions by the local fraction of the object, and balanced coordinates."""
+
+    box_xyz: BoxXYZ | None = _key("Part of the labels to train on; null: all of them.", None)
+    thresholds: tuple[Probability, ...] = _key(
+        "Fractions that separate the partitions.",
+        (0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    )
+    lom_radius_xyz: MarginXYZ | None = _key(
+        "Radius of the box in which the fraction is taken; null: fov // 2 + deltas.", None
+    )
+    min_size: NonNegative = _key("Labels of fewer voxels are not trained on.", 10_000)
+    max_per_partition: Positive | None = _key("At most so many sites of one partition; null: all.", None)
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if self.box_xyz is not None:
+            _check_box(self.box_xyz, "sites.box_xyz")
+        if not self.thresholds or list(self.thresholds) != sorted(set(self.thresholds)):
+            raise ValueError("thresholds must rise")
+        return self
+
+
+class LearningRate(Model):
+    """Learning rate: base times its scaling with the workers, after a linear warm-up."""
+
+    base: Annotated[float, Field(gt=0)] = _key("Rate of one worker.", 1e-3)
+    scaling: Literal["none", "linear", "sqrt"] = _key("How it grows with the number of workers.", "sqrt")
+    warmup_fovs: NonNegative = _key("Length of the linear warm-up, in fields of view seen by all workers.", 0)
+    decay: Literal["constant", "cosine"] = _key("What follows the warm-up.", "constant")
+
+
+class Training(Model):
+    """Synchronous data-parallel training."""
+
+    fovs: Positive = _key("Length of the training: fields of view seen by all workers together.", 1_000_000)
+    batch_size: Positive = _key("Examples of one worker's step.", 4)
+    learning_rate: LearningRate = _key("The schedule.", LearningRate)
+    clip: Annotated[float, Field(gt=0)] = _key("Element-wise limit of the averaged gradient.", 0.7)
+    precision: Literal["float32", "bfloat16", "auto"] = _key(
+        "Arithmetic of the network; auto: bfloat16 where the processor has it. Weights stay float32.", "auto"
+    )
+    fov_moves: NonNegative = _key("Moves of the field of view away from the centre, per axis and direction.", 1)
+    permutable_axes: tuple[Literal["x", "y", "z"], ...] = _key("Axes that augmentation permutes.", ("x", "y"))
+    reflectable_axes: tuple[Literal["x", "y", "z"], ...] = _key("Axes that augmentation reflects.", ("x", "y", "z"))
+    checkpoint_fovs: Positive = _key("Fields of view between checkpoints.", 20_000)
+    summary_fovs: Positive = _key("Fields of view between rows of log.csv.", 2_000)
+
+
+# --- inference -------------------------------------------------------------------------------------------------------
+
+
+class Flood(Model):
+    """The flood itself; the defaults are those of the published FIB-25 run."""
+
+    init_activation: Probability = _key("Probability painted at the seed.", 0.95)
+    pad_value: Probability = _key("Probability shown to the network where nothing was predicted yet.", 0.05)
+    move_threshold: Probability = _key("The field of view moves to places at least this probable.", 0.9)
+    segment_threshold: Probability = _key("Voxels at least this probable belong to the object.", 0.6)
+    min_boundary_dist_xyz: MarginXYZ = _key("Smallest distance of a seed from an earlier segment.", (1, 1, 1))
+    min_segment_size: NonNegative = _key("Smaller objects are discarded, voxels.", 1000)
+    disco_seed_threshold: float = _key(
+        "Voxels once found improbable stay so when the mean of active voxels exceeds this; negative: off.", 0.0
+    )
+
+
+class Inference(Model):
+    """Flooding of overlapping sub-volumes."""
+
+    subvolume_size_xyz: SizeXYZ = _key("Size of a sub-volume.", (256, 256, 256))
+    overlap_xyz: MarginXYZ | None = _key("Overlap of neighbours; null: 2 * (fov // 2).", None)
+    shards: Positive = _key("Jobs that share the sub-volumes.", 1)
+    image_mean: float | None = _key("Mean for the normalisation; null: as measured at ingest.", None)
+    image_stddev: Annotated[float, Field(gt=0)] | None = _key("Standard deviation; null: as measured.", None)
+    precision: Literal["float32", "bfloat16", "auto"] = _key("Arithmetic of the network.", "auto")
+    flood: Flood = _key("The flood.", Flood)
+
+
+# --- after the flood -------------------------------------------------------------------------------------------------
+
+
+class Assembly(Model):
+    """One label space over all sub-volumes."""
+
+    min_overlap_fraction: Fraction = _key(
+        "Two pieces are one if each is the other's largest partner and they share at least this fraction "
+        "of the smaller one's voxels in the overlap.",
+        0.5,
+    )
+    min_overlap_voxels: Positive = _key("... and at least so many voxels.", 1)
+
+
+class Agglomeration(Model):
+    """Merging supervoxels into neurons."""
+
+    threshold: Fraction = _key("Pairs whose score reaches this are merged, best first.", 0.5)
+    min_contact_area: NonNegative = _key("Contacts of fewer voxel faces are not considered.", 10)
+    grow_voxels: NonNegative = _key("Segments grow into unsegmented space by at most this distance.", 0)
+
+
+class NamedBox(Model):
+    """A box with a name."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = _key("Its name in metrics.json.")
+    box_xyz: BoxXYZ = _key("The box, in the image source's coordinates.")
+
+
+class Evaluation(Model):
+    """Scores against the labels."""
+
+    boxes: tuple[NamedBox, ...] = _key("Parts that are scored; empty: all that is labelled.", ())
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        for box in self.boxes:
+            _check_box(box.box_xyz, f"evaluation box {box.name}")
+        names = [box.name for box in self.boxes]
+        if len(set(names)) != len(names):
+            raise ValueError("evaluation.boxes must have different names")
+        return self
+
+
+class Publishing(Model):
+    """Meshes and skeletons."""
+
+    mesh_error_nm: NonNegative = _key("Largest deviation of a simplified mesh.", 40)
+    min_voxels: NonNegative = _key("Smaller neurons get neither mesh nor skeleton.", 1000)
+    mesh_levels: Positive = _key("Coarser levels of detail of each mesh, at most.", 2)
+    task_size_xyz: SizeXYZ = _key("Meshes and skeletons are made in pieces of this size.", (256, 256, 256))
+    sharded: bool = _key("Few large files of meshes and skeletons in place of one a neuron.", False)
+
+
+class Config(Model):
+    """An experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = _key("Results go to results/<name>/.")
+    seed: NonNegative = _key("Every random choice comes from this number and a name.", 1)
+    data: str = _key("Folder or URL that {data} stands for in every path of the configuration.", "data")
+    image: Image = _key("The EM volume.")
+    labels: Labels | None = _key("Proofread labels; null: none, so no training and no scores.", None)
+    storage: Storage = _key("How layers are stored.", Storage)
+    network: Network = _key("The network.", Network)
+    sites: Sites = _key("Training sites.", Sites)
+    training: Training | None = _key("Training; null: the weights of network.weights are used as they are.", None)
+    inference: Inference = _key("Flooding.", Inference)
+    assembly: Assembly = _key("One label space.", Assembly)
+    agglomeration: Agglomeration = _key("Supervoxels to neurons.", Agglomeration)
+    evaluation: Evaluation = _key("Scores.", Evaluation)
+    publishing: Publishing = _key("Meshes and skeletons.", Publishing)
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if self.training is None and self.network.weights is None:
+            raise ValueError("either training or network.weights must be given, else there is no network to flood with")
+        if self.training is not None and self.labels is None:
+            raise ValueError("training needs labels")
+        overlap = self.inference.overlap_xyz or (0, 0, 0)
+        if any(o >= s for o, s in zip(overlap, self.inference.subvolume_size_xyz, strict=True)):
+            raise ValueError("inference.overlap_xyz must be smaller than inference.subvolume_size_xyz")
+        if any(f > s for f, s in zip(self.network.fov_xyz, self.inference.subvolume_size_xyz, strict=True)):
+            raise ValueError("inference.subvolume_size_xyz must hold at least one network.fov_xyz")
+        return self
+
+    @property
+    def overlap_xyz(self) -> Triple:
+        """Overlap of sub-volumes: as given, or such that the ranges of field-of-view centres just meet."""
+        x, y, z = self.inference.overlap_xyz or (2 * (size // 2) for size in self.network.fov_xyz)
+        return x, y, z
+
+    @property
+    def lom_radius_xyz(self) -> Triple:
+        """Radius of the box in which a site's object fraction is taken."""
+        x, y, z = self.sites.lom_radius_xyz or (
+            fov // 2 + delta for fov, delta in zip(self.network.fov_xyz, self.network.deltas_xyz, strict=True)
+        )
+        return x, y, z
+
+
+def parse(values: Any, where: str = "the configuration") -> Config:
+    """Validate a configuration tree.
+
+    Raises:
+        FloodlineError: a key is unknown or impossible; the sentence names it, and the nearest right one.
+    """
+    data = values.get("data", Config.model_fields["data"].default) if isinstance(values, dict) else None
+    try:
+        return Config.model_validate(_fill_in(values, str(data)))
+    except ValidationError as error:
+        raise FloodlineError(f"{where}: {_sentence(error)}") from None
+
+
+def _fill_in(values: Any, data: str) -> Any:
+    """Put the folder of the data wherever a text says {data}."""
+    if isinstance(values, dict):
+        return {key: _fill_in(value, data) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_fill_in(value, data) for value in values]
+    return values.replace("{data}", data) if isinstance(values, str) else values
+
+
+def load(path: Path) -> Config:
+    """Read and validate a YAML file.
+
+    Raises:
+        FloodlineError: the file is missing, is not YAML, or has an unknown or impossible key.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise FloodlineError(f"{path} does not exist.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FloodlineError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    return parse(values, str(path))
+
+
+def dump(config: Config) -> str:
+    """The resolved configuration as YAML, every default filled in."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the configuration."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def _sentence(error: ValidationError) -> str:
+    """One sentence about the first thing that is wrong."""
+    first = error.errors()[0]
+    # pydantic puts the tag of a union ("phantom") into the path of the key: a user did not write it.
+    tags = {"phantom", "stack", "hdf5", "precomputed"}
+    path = [str(part) for part in first["loc"] if part not in tags]
+    key = ".".join(path) or "the top level"
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
+        hint = f": did you mean '{close[0]}'?" if close else "."
+        return f"unknown key '{key}'{hint}"
+    if first["type"] == "missing":
+        return f"key '{key}' is missing."
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+    return f"key '{key}': {message[0].lower()}{message[1:]}{given}."
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    """Keys allowed at a place of the tree, from the schema."""
+    root = schema()
+    nodes = [root]
+    for part in path:
+        nodes = [
+            _resolve(root, child)
+            for node in nodes
+            for option in _options(root, node)
+            for child in [option.get("properties", {}).get(part) or option.get("items")]
+            if child
+        ]
+    return [key for node in nodes for option in _options(root, node) for key in option.get("properties", {})]
+
+
+def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        node = root["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return node
+
+
+def _options(root: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    node = _resolve(root, node)
+    return [_resolve(root, option) for option in [*node.get("anyOf", []), *node.get("oneOf", [])]] or [node]

@@ -1,0 +1,109 @@
+"""One experiment's folder: its configuration, and where every result lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from floodline import config as configuration
+from floodline.errors import FloodlineError
+from floodline.geometry import Box, tile
+from floodline.manifest import hash_of, read_json
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`results/<experiment>/`, with the names that the stages agree on.
+
+    A layer is a folder in Neuroglancer's precomputed format with a `manifest.json`, which is written last and is the
+    output that Snakemake sees.
+    """
+
+    folder: Path
+
+    @cached_property
+    def config(self) -> configuration.Config:
+        """The resolved configuration.
+
+        Raises:
+            FloodlineError: the folder is no experiment.
+        """
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            raise FloodlineError(
+                f"{path} does not exist: make the experiment's folder with `floodline configure`, or run snakemake."
+            )
+        return configuration.load(path)
+
+    def layer(self, name: str) -> Path:
+        """Folder of a layer: image, labels, supervoxels or neurons."""
+        return self.folder / name
+
+    def manifest(self, name: str) -> Path:
+        """The manifest of a layer or of the inference block store."""
+        return self.folder / name / "manifest.json"
+
+    @property
+    def partitions(self) -> Path:
+        return self.folder / "partitions.h5"
+
+    @property
+    def coordinates(self) -> Path:
+        return self.folder / "coordinates"
+
+    @property
+    def training(self) -> Path:
+        return self.folder / "training" / "main"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def inference(self) -> Path:
+        return self.folder / "inference"
+
+    @property
+    def agglomeration(self) -> Path:
+        return self.folder / "agglomeration"
+
+    @property
+    def connectome(self) -> Path:
+        return self.folder / "connectome"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "evaluation" / "metrics.json"
+
+    @cached_property
+    def image_box(self) -> Box:
+        """The image as it was ingested."""
+        return Box.of(read_json(self.manifest("image"))["box_xyz"])
+
+    def normalisation(self) -> tuple[float, float]:
+        """Mean and standard deviation that the network's input is normalised with."""
+        measured = read_json(self.manifest("image"))
+        wanted = self.config.inference
+        mean = measured["mean"] if wanted.image_mean is None else wanted.image_mean
+        stddev = measured["stddev"] if wanted.image_stddev is None else wanted.image_stddev
+        return float(mean), float(stddev)
+
+    @cached_property
+    def subvolumes(self) -> list[Box]:
+        """The sub-volumes of inference, x fastest."""
+        return tile(self.image_box, self.config.inference.subvolume_size_xyz, self.config.overlap_xyz)
+
+    def block(self, subvolume: Box) -> Path:
+        """The inference result of a sub-volume."""
+        return self.inference / "blocks" / f"{subvolume.name}.block"
+
+    def shard(self, shard: int) -> Path:
+        """Says that a shard of the inference is done."""
+        return self.inference / "shards" / f"{shard}.json"
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """A random generator that depends on the configured seed and on what it is for, and on nothing else."""
+        return np.random.default_rng(int(hash_of([self.config.seed, purpose]), 16))

@@ -1,0 +1,1 @@
+"""The flood-filling network: the network, its weights, and the flood itself."""

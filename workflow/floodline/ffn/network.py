@@ -1,0 +1,129 @@
+"""The flood-filling network: a stack of residual modules of 3 x 3 x 3 convolutions (ConvStack3DFFN).
+
+Januszewski et al., High-precision automated reconstruction of neurons with flood-filling networks, Nature Methods 15
+(2018). Weights are a dictionary from the published variable names to float32 arrays. Arrays are (batch, z, y, x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from floodline.config import Network
+from floodline.ffn.precision import Precision
+from floodline.ffn.runtime import tensorflow
+
+Weights = dict[str, np.ndarray]
+SCOPE = "seed_update"
+
+
+def layers(network: Network) -> Iterator[tuple[str, tuple[int, int, int, int, int]]]:
+    """Names of the convolutions, in order, and the shapes of their kernels (z, y, x, in, out)."""
+    for module in range(network.depth):
+        inputs = 2 if module == 0 else network.features
+        yield f"{SCOPE}/conv{module}_a", (3, 3, 3, inputs, network.features)
+        yield f"{SCOPE}/conv{module}_b", (3, 3, 3, network.features, network.features)
+    yield f"{SCOPE}/conv_lom", (1, 1, 1, network.features, 1)
+
+
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """Names of all variables and their shapes."""
+    result: dict[str, tuple[int, ...]] = {}
+    for layer, kernel in layers(network):
+        result[f"{layer}/weights"] = kernel
+        result[f"{layer}/biases"] = kernel[-1:]
+    return result
+
+
+def initial_weights(network: Network, rng: np.random.Generator) -> Weights:
+    """Random weights that are ready to learn.
+
+    Kernels are normal with variance 2 / fan-in (He et al. 2015), which keeps the signal's size through ReLUs. The last
+    convolution of every residual module starts at zero, so that each module starts as the identity and the whole
+    network as a shallow one (Zhang et al., Fixup initialization, 2019); the read-out starts at zero too, so that the
+    first prediction is the seed itself.
+    """
+    weights: Weights = {}
+    for layer, kernel in layers(network):
+        closes_residual = layer.endswith("_b") and layer != f"{SCOPE}/conv0_b"
+        zero = closes_residual or layer.endswith("conv_lom")
+        deviation = 0.0 if zero else float(np.sqrt(2 / np.prod(kernel[:-1])))
+        weights[f"{layer}/weights"] = rng.normal(0, 1, kernel).astype(np.float32) * np.float32(deviation)
+        weights[f"{layer}/biases"] = np.zeros(kernel[-1:], np.float32)
+    return weights
+
+
+def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Precision) -> Any:
+    """What the network adds to the seed, as TensorFlow operations; training and inference share it.
+
+    Args:
+        variables: TensorFlow variables, tensors or arrays by published name; float32.
+        image: normalised image, (batch, z, y, x, 1), float32.
+        seed: logits of what is known of the object, same shape, float32.
+        precision: arithmetic of the hidden layers; the read-out is summed in float32.
+
+    Returns:
+        Update of the logits, (batch, z, y, x, 1), float32.
+    """
+    tf = tensorflow()
+    kind = tf.as_dtype(precision)
+    depth = sum(1 for name in variables if name.endswith("_a/weights"))
+
+    def convolve(x: Any, layer: str) -> Any:
+        kernel = tf.cast(variables[f"{SCOPE}/{layer}/weights"], kind)
+        bias = tf.cast(variables[f"{SCOPE}/{layer}/biases"], kind)
+        # bias_add, unlike +, is fused with the convolution.
+        return tf.nn.bias_add(tf.nn.conv3d(x, kernel, [1, 1, 1, 1, 1], "SAME"), bias)
+
+    def active(x: Any) -> Any:
+        # The same as relu. But TensorFlow 2.18 gives up fusing anything at all (bias, ReLU, sum) with the convolutions
+        # where a sum that goes on as the residual also feeds an operation named Relu.
+        return tf.maximum(x, tf.zeros([], kind))
+
+    x = tf.cast(tf.concat([image, seed], axis=-1), kind)
+    x = convolve(tf.nn.relu(convolve(x, "conv0_a")), "conv0_b")
+    for module in range(1, depth):
+        x = x + convolve(tf.nn.relu(convolve(active(x), f"conv{module}_a")), f"conv{module}_b")
+    kernel = tf.convert_to_tensor(variables[f"{SCOPE}/conv_lom/weights"])
+    read_out = tf.tensordot(tf.cast(active(x), tf.float32), tf.reshape(kernel, [-1, 1]), 1)
+    return read_out + tf.convert_to_tensor(variables[f"{SCOPE}/conv_lom/biases"])
+
+
+class InferenceNetwork:
+    """A network with fixed weights, for flooding.
+
+    Args:
+        weights: by published name.
+        network: its shape; the weights must fit it.
+        precision: arithmetic of the hidden layers.
+
+    Raises:
+        FloodlineError: the weights are of another depth or width.
+    """
+
+    def __init__(self, weights: Weights, network: Network, precision: Precision) -> None:
+        from floodline.ffn.weights import check
+
+        check(weights, network)
+        tf = tensorflow()
+        # As constants, the kernels are brought into the processor's layout once, not in every call.
+        constants = {name: tf.constant(weights[name]) for name in shapes(network)}
+        self._tf = tf
+        self._function = tf.function(
+            lambda image, seed: seed + update(constants, image[..., None], seed[..., None], precision)[..., 0],
+            autograph=False,
+        )
+
+    def __call__(self, image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        """New logits = seed + update.
+
+        Args:
+            image: normalised, (batch, z, y, x), float32.
+            seed: logits, same shape, float32, without NaN.
+
+        Returns:
+            Logits, same shape, float32. A new shape costs a compilation of a fraction of a second.
+        """
+        return self._function(self._tf.constant(image), self._tf.constant(seed)).numpy()

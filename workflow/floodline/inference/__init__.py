@@ -1,0 +1,1 @@
+"""Inference: floods every sub-volume into the block store."""

@@ -1,0 +1,194 @@
+"""Flood every sub-volume of a shard into the block store.
+
+1. The hash of everything that decides the result (weights, image, options) names this run.
+2. Each sub-volume whose block is not there with that hash is read, flooded and written, whole or not at all.
+3. Inference is complete when every block is there: `finish` then writes the manifest.
+
+Times lie beside the blocks, in files of their own: the blocks themselves are the same bytes in every run.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from floodline.errors import FloodlineError
+from floodline.experiment import Experiment
+from floodline.ffn import precision, weights
+from floodline.ffn.canvas import Canvas
+from floodline.ffn.flood import Floods, drive
+from floodline.ffn.network import InferenceNetwork
+from floodline.ffn.seeds import inside, peaks
+from floodline.geometry import Box
+from floodline.manifest import DamagedBlock, hash_of, hash_of_file, read_block, read_json, write_block, write_json
+from floodline.progress import Meter
+from floodline.volumes.layer import Layer
+
+logger = logging.getLogger(__name__)
+
+
+def parameters_of(experiment: Experiment) -> str:
+    """Hash of all that decides the content of the blocks."""
+    config = experiment.config
+    return hash_of(
+        {
+            "inference": config.inference.model_dump(mode="json", exclude={"shards", "precision"}),
+            "precision": precision.resolve(config.inference.precision),
+            "network": config.network.model_dump(mode="json", exclude={"weights"}),
+            "weights": hash_of_file(experiment.model / "weights.npz"),
+            "normalisation": experiment.normalisation(),
+            "image": read_json(experiment.manifest("image")),
+        }
+    )
+
+
+def run(experiment: Experiment, shard: int, workers: int) -> None:
+    """Flood the sub-volumes of one shard that are not done yet.
+
+    Args:
+        shard: which of the `inference.shards` parts, from 0.
+        workers: processes that flood side by side; the cores are divided between them.
+    """
+    parameters = parameters_of(experiment)
+    mine = experiment.subvolumes[shard :: experiment.config.inference.shards]
+    missing = [box for box in mine if _finished(experiment.block(box), parameters) is None]
+    logger.info("%d of %d sub-volumes of shard %d are to be flooded", len(missing), len(mine), shard)
+    # Longest first, so that the workers end together.
+    missing.sort(key=lambda box: -box.voxels)
+    with Meter("infer", len(missing), "sub-volumes") as meter:
+        for _ in _flood_in_processes(experiment, missing, parameters, workers):
+            meter.advance()
+    write_json(experiment.shard(shard), {"parameters": parameters, "subvolumes": [box.corners for box in mine]})
+
+
+def _flood_in_processes(experiment: Experiment, boxes: list[Box], parameters: str, workers: int) -> Iterator[Box]:
+    workers = min(workers, len(boxes))
+    threads = max(1, len(os.sched_getaffinity(0)) // max(workers, 1))
+    if workers <= 1:
+        _start_worker(experiment.folder, threads)
+        for box in boxes:
+            yield _flood_box(box, parameters)
+        return
+    # Spawned, because TensorFlow does not survive a fork.
+    with ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(experiment.folder, threads)
+    ) as pool:
+        futures = [pool.submit(_flood_box, box, parameters) for box in boxes]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _Worker:
+    """What a process keeps from one sub-volume to the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self.experiment = Experiment(folder)
+        config = self.experiment.config
+        self.image = Layer.open(self.experiment.layer("image"))
+        self.network = InferenceNetwork(
+            weights.load(self.experiment.model), config.network, precision.resolve(config.inference.precision)
+        )
+
+
+_worker: _Worker
+
+
+def _start_worker(folder: Path, threads: int) -> None:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    global _worker
+    _worker = _Worker(folder)
+
+
+def _flood_box(box: Box, parameters: str) -> Box:
+    """Flood one sub-volume and write its block."""
+    experiment, config = _worker.experiment, _worker.experiment.config
+    began = time.monotonic()
+    image = _worker.image.read(box)
+    mean, stddev = experiment.normalisation()
+    seeds = inside(peaks(image, mean, stddev), image.shape, config.network.fov_xyz)
+    canvas = Canvas(image, mean, stddev, config.network.fov_xyz, config.inference.flood)
+    floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz)
+    drive(floods.flood_all(seeds), _worker.network)
+    _write(experiment.block(box), parameters, canvas, floods, time.monotonic() - began)
+    logger.info(
+        "%s: %d objects, %d network calls, %.1f s",
+        box, len(floods.segments), floods.counts["network_calls"], time.monotonic() - began,
+    )  # fmt: skip
+    return box
+
+
+def _write(path: Path, parameters: str, canvas: Canvas, floods: Floods, seconds: float) -> None:
+    segments = floods.segments
+    write_json(_times(path), {"seconds": seconds, "object_seconds": [s.seconds for s in segments]})
+    overlaps = [(segment.id, earlier, voxels) for segment in segments for earlier, voxels in segment.overlaps]
+    counts = sorted(floods.counts.items())
+    write_block(
+        path,
+        parameters,
+        {
+            "segmentation": np.maximum(canvas.segmentation, 0),
+            "qprob": canvas.qprob,
+            "origins": np.array([(s.id, *s.start) for s in segments], dtype=np.int32).reshape(-1, 4),
+            "calls": np.array([s.calls for s in segments], dtype=np.int64),
+            "sizes": np.array([s.voxels for s in segments], dtype=np.int64),
+            "overlaps": np.array(overlaps, dtype=np.int64).reshape(-1, 3),
+            "count_names": np.array([name for name, _ in counts], dtype="U32"),
+            "counts": np.array([count for _, count in counts], dtype=np.int64),
+        },
+    )
+
+
+def _times(block: Path) -> Path:
+    return block.with_suffix(".times.json")
+
+
+def _finished(path: Path, parameters: str) -> dict[str, np.ndarray] | None:
+    """The block if it is there, intact, and made with these parameters; a damaged one is reported and made again."""
+    try:
+        return read_block(path, parameters)
+    except DamagedBlock:
+        logger.warning("%s is damaged and will be computed again", path)
+        return None
+
+
+def finish(experiment: Experiment) -> None:
+    """Write the manifest of the block store.
+
+    Raises:
+        FloodlineError: blocks are missing, damaged, or were made with other parameters.
+    """
+    parameters = parameters_of(experiment)
+    manifest = experiment.manifest("inference")
+    manifest.unlink(missing_ok=True)
+    entries: list[dict[str, Any]] = []
+    for box in experiment.subvolumes:
+        path = experiment.block(box)
+        block = _finished(path, parameters)
+        if block is None:
+            raise FloodlineError(
+                f"{path} is missing or was made with other parameters: run `floodline infer` for every shard first."
+            )
+        entries.append(
+            {
+                "box_xyz": box.corners,
+                "file": str(path.relative_to(manifest.parent)),
+                "segments": len(block["sizes"]),
+                "voxels_segmented": int(block["sizes"].sum()),
+                "seconds": read_json(_times(path))["seconds"],
+                **dict(zip(block["count_names"].tolist(), block["counts"].tolist(), strict=True)),
+            }
+        )
+    write_json(manifest, {"parameters": parameters, "blocks": entries})

@@ -1,0 +1,63 @@
+"""Progress of long loops: a bar on a terminal, a line a minute in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+logger = logging.getLogger("floodline")
+
+
+class Meter:
+    """Counts units of work done out of a total and shows them.
+
+    Args:
+        name: what is being done, e.g. "infer".
+        total: number of units.
+        unit: what a unit is, e.g. "sub-volumes".
+    """
+
+    def __init__(self, name: str, total: int, unit: str, seconds_between_lines: float = 60.0) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.done = 0
+        self.start = self.last_line = time.monotonic()
+        self.seconds_between_lines = seconds_between_lines
+        self.bar = (
+            Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            if sys.stderr.isatty()
+            else None
+        )
+        self.task = self.bar.add_task(name, total=total) if self.bar else None
+
+    def __enter__(self) -> Self:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()
+        elif kind is None:
+            self._line()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count `count` more units; `note` says more about the state (rates, scores)."""
+        self.done += count
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=self.done, description=f"{self.name} {note}".rstrip())
+        elif time.monotonic() - self.last_line >= self.seconds_between_lines:
+            self._line(note)
+
+    def _line(self, note: str = "") -> None:
+        self.last_line = time.monotonic()
+        elapsed = self.last_line - self.start
+        left = elapsed / self.done * (self.total - self.done) if self.done else float("nan")
+        logger.info(
+            "%s: %d of %d %s, %.0f s passed, %.0f s left%s",
+            self.name, self.done, self.total, self.unit, elapsed, left, f", {note}" if note else "",
+        )  # fmt: skip
