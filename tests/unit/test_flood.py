@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import h5py
 import numpy as np
 import pytest
@@ -142,8 +144,8 @@ def two_boxes() -> np.ndarray:
 def flood(image: np.ndarray, seeds: list[tuple[int, int, int]], **options: float) -> tuple[Canvas, Floods]:
     settings_ = Flood(**{"min_segment_size": 10, **options})
     canvas = Canvas(image, 128, 1, (9, 9, 9), settings_)
-    floods = Floods(canvas, settings_, (2, 2, 2))
-    drive(floods.flood_all(seeds), box_network)
+    floods = Floods(canvas, settings_, (2, 2, 2), seeds)
+    drive([floods.flood_all()], box_network)
     return canvas, floods
 
 
@@ -172,8 +174,8 @@ def test_earlier_objects_win_and_the_overlap_is_recorded():
     settings_ = Flood(min_segment_size=10)
     canvas = Canvas(image, 128, 1, (9, 9, 9), settings_)
     canvas.segmentation[:, :, :12] = 7
-    floods = Floods(canvas, settings_, (2, 2, 2))
-    drive(floods.flood_all([(10, 10, 20)]), box_network)
+    floods = Floods(canvas, settings_, (2, 2, 2), [(10, 10, 20)])
+    drive([floods.flood_all()], box_network)
     assert (canvas.segmentation[:, :, :12] == 7).all()
     (segment,) = floods.segments
     assert (canvas.segmentation == segment.id).sum() == segment.voxels
@@ -186,12 +188,70 @@ def test_a_seed_beside_an_object_is_refused():
     assert canvas.segmentation[10, 10, 27] == -1
 
 
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(calls: int):
+    """A network that fails after so many calls, as a killed process does."""
+
+    def network(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        nonlocal calls
+        calls -= 1
+        if calls < 0:
+            raise Interrupted
+        return box_network(image, seed)
+
+    return network
+
+
+@given(st.integers(0, 60))
+def test_a_flood_that_was_interrupted_anywhere_goes_on_as_if_nothing_had_happened(calls):
+    image = two_boxes()
+    seeds = [(10, 10, 45), (10, 10, 30), (10, 10, 15), (10, 10, 28)]
+    whole, whole_floods = flood(image, seeds)
+    options = Flood(min_segment_size=10)
+    interrupted = Floods(Canvas(image, 128, 1, (9, 9, 9), options), options, (2, 2, 2), seeds)
+    with contextlib.suppress(Interrupted):
+        drive([interrupted.flood_all()], interrupt_after(calls))
+    state = {name: np.array(array) for name, array in interrupted.state().items()}
+    resumed_canvas = Canvas(image, 128, 1, (9, 9, 9), options)
+    resumed = Floods(resumed_canvas, options, (2, 2, 2), seeds)
+    resumed.restore(state)
+    drive([resumed.flood_all()], box_network)
+    np.testing.assert_array_equal(resumed_canvas.segmentation, whole.segmentation)
+    np.testing.assert_array_equal(resumed_canvas.qprob, whole.qprob)
+    assert resumed.counts == whole_floods.counts
+    without_times = [
+        [(s.id, s.start, s.calls, s.voxels, s.overlaps) for s in f.segments] for f in (resumed, whole_floods)
+    ]
+    assert without_times[0] == without_times[1]
+
+
+def test_floods_that_share_calls_of_the_network_give_what_each_gives_alone():
+    image = two_boxes()
+    options = Flood(min_segment_size=10)
+    alone, _ = flood(image, [(10, 10, 15), (10, 10, 45)])
+    canvases = [Canvas(image, 128, 1, (9, 9, 9), options) for _ in range(3)]
+    seeds = [[(10, 10, 15), (10, 10, 45)], [(10, 10, 15)], []]
+    batches = []
+
+    def network(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        batches.append(len(image))
+        return np.concatenate([box_network(i[None], s[None]) for i, s in zip(image, seed, strict=True)])
+
+    drive([Floods(c, options, (2, 2, 2), s).flood_all() for c, s in zip(canvases, seeds, strict=True)], network)
+    np.testing.assert_array_equal(canvases[0].segmentation, alone.segmentation)
+    assert batches[0] == 2
+    assert batches[-1] == 1
+
+
 def test_the_reference_run_is_repeated_call_by_call(fib25, fib25_image, network):
     image = np.ascontiguousarray(fib25_image[:110, :110, :110])
     options = Flood()
     canvas = Canvas(image, MEAN, STDDEV, FOV, options)
-    floods = Floods(canvas, options, (8, 8, 8))
-    drive(floods.flood_all(inside(peaks(image, MEAN, STDDEV), image.shape, FOV)), network)
+    floods = Floods(canvas, options, (8, 8, 8), inside(peaks(image, MEAN, STDDEV), image.shape, FOV))
+    drive([floods.flood_all()], network)
     segmentation = np.maximum(canvas.segmentation, 0)
     with h5py.File(fib25 / "reference_crop_a.h5") as reference:
         assert [s.start for s in floods.segments] == [tuple(row[1:4]) for row in reference["origins"][:]]

@@ -47,11 +47,16 @@ def _check_box(box: BoxXYZ, key: str) -> None:
 # --- volumes ---------------------------------------------------------------------------------------------------------
 
 
+PhantomSide = Annotated[int, Field(ge=16)]
+
+
 class PhantomSource(Model):
     """A generated volume that looks like EM, with true labels; `seed` decides what it looks like."""
 
     kind: Literal["phantom"]
-    size_xyz: SizeXYZ = _key("Size of the generated volume, voxels.", (160, 160, 160))
+    size_xyz: tuple[PhantomSide, PhantomSide, PhantomSide] = _key(
+        "Size of the generated volume, voxels.", (160, 160, 160)
+    )
 
 
 class StackSource(Model):
@@ -167,15 +172,33 @@ class Sites(Model):
     lom_radius_xyz: MarginXYZ | None = _key(
         "Radius of the box in which the fraction is taken; null: fov // 2 + deltas.", None
     )
-    min_size: NonNegative = _key("Labels of fewer voxels are not trained on.", 10_000)
-    max_per_partition: Positive | None = _key("At most so many sites of one partition; null: all.", None)
+    min_size: NonNegative = _key("Labels of fewer voxels (in box_xyz) are not trained on.", 10_000)
+    only_labels: tuple[Positive, ...] | None = _key("Labels to train on; null: all.", None)
+    held_out_xyz: tuple[BoxXYZ, ...] = _key(
+        "Boxes that training does not see: no site lies within one field of view of them.", ()
+    )
+    exclusion_xyzr: tuple[tuple[int, int, int, NonNegative], ...] = _key(
+        "Balls without sites: x, y, z of the centre and the radius, voxels.", ()
+    )
+    mask: Source | None = _key(
+        "A volume in the image source's coordinates, not 0 where tissue is damaged: no site sees such a voxel in the "
+        "box of lom_radius_xyz around it; null: none.",
+        None,
+    )
+    max_per_partition: Positive | None = _key(
+        "Sites of each partition: as many as the largest has, but at most so many; null: no limit.", 100_000
+    )
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
         if self.box_xyz is not None:
             _check_box(self.box_xyz, "sites.box_xyz")
+        for box in self.held_out_xyz:
+            _check_box(box, "sites.held_out_xyz")
         if not self.thresholds or list(self.thresholds) != sorted(set(self.thresholds)):
             raise ValueError("thresholds must rise")
+        if len(self.thresholds) > 253:
+            raise ValueError("thresholds must be at most 253: partitions are stored in bytes")
         return self
 
 
@@ -231,6 +254,9 @@ class Inference(Model):
     image_mean: float | None = _key("Mean for the normalisation; null: as measured at ingest.", None)
     image_stddev: Annotated[float, Field(gt=0)] | None = _key("Standard deviation; null: as measured.", None)
     precision: Literal["float32", "bfloat16", "auto"] = _key("Arithmetic of the network.", "auto")
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = _key(
+        "Time between checkpoints inside a sub-volume: what an interruption may cost.", 120.0
+    )
     flood: Flood = _key("The flood.", Flood)
 
 
@@ -238,22 +264,60 @@ class Inference(Model):
 
 
 class Assembly(Model):
-    """One label space over all sub-volumes."""
+    """One label space over all sub-volumes. The rule is stated in floodline.assembly.matching."""
 
+    min_agreement: Annotated[float, Field(gt=0.5, le=1)] = _key(
+        "Of what both sub-volumes segmented, each of two matching parts must hold at least this fraction of the "
+        "other; more than a half, so that a part has one partner at most.",
+        0.75,
+    )
     min_overlap_fraction: Fraction = _key(
-        "Two pieces are one if each is the other's largest partner and they share at least this fraction "
-        "of the smaller one's voxels in the overlap.",
-        0.5,
+        "... they must share at least this fraction of the smaller one's voxels in the overlap,", 0.5
     )
     min_overlap_voxels: Positive = _key("... and at least so many voxels.", 1)
+    through_neighbour: Literal["always", "unless_contradicted", "never"] = _key(
+        "Whether two objects of one sub-volume may be joined through an object of its neighbour.",
+        "unless_contradicted",
+    )
+
+
+class RegionGraph(Model):
+    """Which supervoxels are in contact, and what is measured there."""
+
+    reach_voxels: Annotated[float, Field(ge=0)] = _key(
+        "Supervoxels reach so far into unsegmented space, in voxels of the finest axis; they are in contact where "
+        "they then touch, so across gaps of up to twice as much.",
+        2.0,
+    )
+    min_contact_area: NonNegative = _key("Contacts of fewer voxel faces are not considered.", 10)
+    profile_voxels: Positive = _key(
+        "The image on a contact is compared with the image so far away on either side, in voxels of the finest axis.",
+        3,
+    )
+
+
+class Solver(Model):
+    """From scores to neurons."""
+
+    threshold: Probability = _key(
+        "Score at which a contact speaks neither for nor against a merger; higher merges less.", 0.5
+    )
+
+
+class Grow(Model):
+    """Neurons in unsegmented space."""
+
+    voxels: Annotated[float, Field(ge=0)] = _key(
+        "Unsegmented voxels take the nearest neuron within this distance, in voxels of the finest axis.", 0.0
+    )
 
 
 class Agglomeration(Model):
-    """Merging supervoxels into neurons."""
+    """Merging supervoxels into neurons: graph, then solver, then the relabelled volume."""
 
-    threshold: Fraction = _key("Pairs whose score reaches this are merged, best first.", 0.5)
-    min_contact_area: NonNegative = _key("Contacts of fewer voxel faces are not considered.", 10)
-    grow_voxels: NonNegative = _key("Segments grow into unsegmented space by at most this distance.", 0)
+    graph: RegionGraph = _key("The graph of contacts.", RegionGraph)
+    solver: Solver = _key("The solver.", Solver)
+    grow: Grow = _key("What the neurons take beyond their supervoxels.", Grow)
 
 
 class NamedBox(Model):
@@ -263,10 +327,28 @@ class NamedBox(Model):
     box_xyz: BoxXYZ = _key("The box, in the image source's coordinates.")
 
 
+class NamedSource(Model):
+    """A segmentation from elsewhere, with a name."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = _key("Its name in metrics.json.")
+    source: Source = _key("Where it is, in the image source's coordinates.")
+
+
 class Evaluation(Model):
     """Scores against the labels."""
 
     boxes: tuple[NamedBox, ...] = _key("Parts that are scored; empty: all that is labelled.", ())
+    segmentations: tuple[NamedSource, ...] = _key(
+        "Segmentations that are scored beside supervoxels and neurons: a published one, last week's.", ()
+    )
+    skeletons: bool = _key("Whether to score along skeletons of the labels, too: run length and edge accuracy.", True)
+    merge_threshold_nodes: NonNegative = _key(
+        "A segment is a merger in these scores if it covers more skeleton nodes (voxels) than this of each of two or "
+        "more neurons.",
+        10,
+    )
+    bootstrap_samples: NonNegative = _key("Resamplings of blocks behind the intervals of the scores; 0: none.", 200)
+    worst: NonNegative = _key("Mergers and splits of each segmentation that worst.json lists, largest first.", 20)
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
@@ -275,6 +357,9 @@ class Evaluation(Model):
         names = [box.name for box in self.boxes]
         if len(set(names)) != len(names):
             raise ValueError("evaluation.boxes must have different names")
+        names = ["supervoxels", "neurons", *(segmentation.name for segmentation in self.segmentations)]
+        if len(set(names)) != len(names):
+            raise ValueError("evaluation.segmentations must have names of their own, not supervoxels or neurons")
         return self
 
 
@@ -286,6 +371,11 @@ class Publishing(Model):
     mesh_levels: Positive = _key("Coarser levels of detail of each mesh, at most.", 2)
     task_size_xyz: SizeXYZ = _key("Meshes and skeletons are made in pieces of this size.", (256, 256, 256))
     sharded: bool = _key("Few large files of meshes and skeletons in place of one a neuron.", False)
+    data_url: str = _key(
+        "Where neuroglancer.json finds the experiment's folder; the default is where `floodline view` serves it.",
+        "http://127.0.0.1:8080/data",
+    )
+    contact_gap_nm: NonNegative = _key("Neurons at most this far apart, with no other between them, touch.", 60)
 
 
 class Config(Model):

@@ -7,17 +7,18 @@ decides how many floods share one call of the network.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from floodline.config import Flood
 from floodline.ffn.canvas import Canvas, quantise
 from floodline.ffn.movement import Frontier
-from floodline.geometry import Triple, to_zyx
+from floodline.geometry import Triple, to_zyx, triple
 
 # What a flood asks of the network (image and seed logits in one field of view), and what it is sent (new logits).
 Flooding = Generator[tuple[np.ndarray, np.ndarray], np.ndarray, None]
@@ -42,8 +43,9 @@ class ObjectFlood:
 
     frontier: Frontier
     calls: int = 0
-    low: list[int] = field(default_factory=list)  # smallest and largest centre visited
-    high: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    low: Triple = (0, 0, 0)  # smallest and largest centre visited
+    high: Triple = (0, 0, 0)
 
     def visited_window(self, canvas: Canvas) -> tuple[slice, slice, slice]:
         """All voxels that any field of view of this flood covered."""
@@ -54,67 +56,81 @@ class ObjectFlood:
 class Floods:
     """Floods a canvas from seeds and keeps what came of each.
 
+    Between two calls of the network all state is in the attributes: `state` takes it out and `restore` puts it back, so
+    that an interrupted flood goes on as if nothing had happened.
+
     Attributes:
         segments: accepted objects, in order.
         counts: how many seeds were tried, skipped or failed, by reason; and network calls.
     """
 
-    def __init__(self, canvas: Canvas, options: Flood, deltas_xyz: Sequence[int]) -> None:
+    def __init__(self, canvas: Canvas, options: Flood, deltas_xyz: Sequence[int], seeds: Sequence[Triple]) -> None:
         self.canvas = canvas
+        self.seeds = seeds
         self.deltas = to_zyx(deltas_xyz)
         self.boundary = to_zyx(options.min_boundary_dist_xyz)
         self.min_segment_size = options.min_segment_size
         self.segments: list[Segment] = []
         self.counts: Counter[str] = Counter()
+        self.next_seed = 0
+        self.current: ObjectFlood | None = None
 
-    def flood_all(self, seeds: Iterable[Triple]) -> Flooding:
+    def flood_all(self) -> Flooding:
         """Flood from each seed (z, y, x) in turn."""
+        while self.current or self.next_seed < len(self.seeds):
+            if self.current is None:
+                start = self.seeds[self.next_seed]
+                self.next_seed += 1
+                if not self._may_start(start):
+                    continue
+                self.current = ObjectFlood(Frontier(start, self.deltas, deque([start])), low=start, high=start)
+                self.canvas.seed[start] = self.canvas.init
+            yield from self._fill(self.current)
+            self._claim(self.current)
+            self.canvas.seed[self.current.visited_window(self.canvas)] = np.nan
+            self.current = None
+
+    def _may_start(self, start: Triple) -> bool:
         canvas = self.canvas
-        for start in seeds:
-            if not canvas.fits(start) or canvas.segmentation[start] > 0:
-                self.counts["seeds_covered"] += 1
-                continue
-            if self._touches_segment(start):
-                canvas.segmentation[start] = -1
-                self.counts["seeds_near_a_segment"] += 1
-                continue
-            began = time.monotonic()
-            flood = ObjectFlood(Frontier(start, self.deltas))
-            yield from self._flood_object(flood)
-            self._claim(flood, time.monotonic() - began)
-            if flood.calls:
-                canvas.seed[flood.visited_window(canvas)] = np.nan
-            canvas.seed[start] = np.nan
-
-    def _touches_segment(self, start: Triple) -> bool:
+        if not canvas.fits(start) or canvas.segmentation[start] > 0:
+            self.counts["seeds_covered"] += 1
+            return False
         near = tuple(slice(max(p - d, 0), p + d + 1) for p, d in zip(start, self.boundary, strict=True))
-        return bool((self.canvas.segmentation[near] > 0).any())
+        if (canvas.segmentation[near] > 0).any():
+            canvas.segmentation[start] = -1
+            self.counts["seeds_near_a_segment"] += 1
+            return False
+        return True
 
-    def _flood_object(self, flood: ObjectFlood) -> Flooding:
+    def _fill(self, flood: ObjectFlood) -> Flooding:
         """Fill one object: visit positions in the order of their discovery until none is left."""
         canvas, frontier = self.canvas, flood.frontier
-        canvas.seed[frontier.start] = canvas.init
-        frontier.queue.append(frontier.start)
+        began = time.monotonic()
         while frontier.queue:
-            position = frontier.queue.popleft()
+            # The position stays in the queue until it was visited: state taken out meanwhile visits it again.
+            position = frontier.queue[0]
             if (
                 frontier.cell(position) in frontier.done
                 or not canvas.fits(position)
                 or canvas.seed[position] < canvas.move
                 or canvas.segmentation[position] > 0
             ):
+                frontier.queue.popleft()
                 continue
             if canvas.seed[frontier.start] < canvas.move:
                 self.counts["seed_got_too_weak"] += 1
                 return
             logits = canvas.update(position, (yield canvas.network_input(position)))
-            flood.calls += 1
-            self.counts["network_calls"] += 1
-            flood.low = list(map(min, flood.low or position, position))
-            flood.high = list(map(max, flood.high or position, position))
+            frontier.queue.popleft()
             frontier.visit(position, logits, canvas.move)
+            flood.calls += 1
+            flood.low = triple(map(min, flood.low, position))
+            flood.high = triple(map(max, flood.high, position))
+            self.counts["network_calls"] += 1
+            now = time.monotonic()
+            flood.seconds, began = flood.seconds + now - began, now
 
-    def _claim(self, flood: ObjectFlood, seconds: float) -> None:
+    def _claim(self, flood: ObjectFlood) -> None:
         """Give the flooded voxels an id, unless the object is too weak or too small; earlier objects keep theirs."""
         canvas, start = self.canvas, flood.frontier.start
         self.counts["attempts"] += 1
@@ -138,23 +154,85 @@ class Floods:
         identifier = len(self.segments) + 1
         segmentation[mask] = identifier
         canvas.qprob[window][mask] = quantise(canvas.seed[window][mask])
-        self.segments.append(Segment(identifier, start, flood.calls, seconds, size, overlaps))
+        self.segments.append(Segment(identifier, start, flood.calls, flood.seconds, size, overlaps))
 
     def _fail(self, start: Triple, reason: str) -> None:
         self.counts[reason] += 1
         if self.canvas.segmentation[start] == 0:
             self.canvas.segmentation[start] = -1
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that `restore` needs, as arrays."""
+        canvas, flood = self.canvas, self.current
+        state: dict[str, np.ndarray] = {
+            "segmentation": canvas.segmentation,
+            "qprob": canvas.qprob,
+            "next_seed": np.array(self.next_seed),
+            "count_names": np.array(list(self.counts), dtype="U32"),
+            "counts": np.array(list(self.counts.values()), dtype=np.int64),
+            "segments": np.array([(s.id, *s.start, s.calls, s.voxels) for s in self.segments], np.int64).reshape(-1, 6),
+            "segment_seconds": np.array([s.seconds for s in self.segments], np.float64),
+            "overlaps": np.array([(s.id, *pair) for s in self.segments for pair in s.overlaps], np.int64).reshape(
+                -1, 3
+            ),
+        }
+        if flood:
+            state |= {
+                "flood": np.array([flood.frontier.start, flood.low, flood.high], np.int64),
+                "flood_calls": np.array(flood.calls),
+                "flood_seconds": np.array(flood.seconds),
+                "queue": np.array(flood.frontier.queue, np.int64).reshape(-1, 3),
+                "done": np.array(sorted(flood.frontier.done), np.int64).reshape(-1, 3),
+                "seed": canvas.seed[flood.visited_window(canvas)],
+            }
+        return state
 
-def drive(flooding: Flooding, predict: Predict) -> None:
-    """Run one generator of floods to its end, a field of view a call.
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take up the state of `Floods` of the same image, options and seeds."""
+        canvas = self.canvas
+        canvas.segmentation[:] = state["segmentation"]
+        canvas.qprob[:] = state["qprob"]
+        self.next_seed = int(state["next_seed"])
+        self.counts = Counter(dict(zip(state["count_names"].tolist(), state["counts"].tolist(), strict=True)))
+        overlaps: dict[int, list[tuple[int, int]]] = {}
+        for identifier, earlier, voxels in state["overlaps"].tolist():
+            overlaps.setdefault(identifier, []).append((earlier, voxels))
+        self.segments = [
+            Segment(identifier, (z, y, x), calls, seconds, size, tuple(overlaps.get(identifier, ())))
+            for (identifier, z, y, x, calls, size), seconds in zip(
+                state["segments"].tolist(), state["segment_seconds"].tolist(), strict=True
+            )
+        ]
+        if "flood" in state:
+            start, low, high = map(triple, state["flood"])
+            frontier = Frontier(start, self.deltas, deque(map(triple, state["queue"])), set(map(triple, state["done"])))
+            self.current = ObjectFlood(frontier, int(state["flood_calls"]), float(state["flood_seconds"]), low, high)
+            canvas.seed[self.current.visited_window(canvas)] = state["seed"]
+
+
+def drive(floodings: Sequence[Flooding], predict: Predict, after_call: Callable[[], None] = lambda: None) -> None:
+    """Run floods of different canvases side by side to their ends, each call of the network serving all of them.
 
     Args:
-        predict: maps image and seed, both (1, z, y, x) float32, to new logits of the same shape.
+        predict: maps image and seed, both (b, z, y, x) float32, to new logits of the same shape.
+        after_call: called after each call of the network, when every flood waits for its next one.
     """
-    try:
-        image, seed = next(flooding)
-        while True:
-            image, seed = flooding.send(predict(image[None], seed[None])[0])
-    except StopIteration:
-        return
+    waiting: list[tuple[Flooding, tuple[np.ndarray, np.ndarray]]] = []
+    for flooding in floodings:
+        _advance(flooding, None, waiting)
+    while waiting:
+        logits = predict(np.stack([image for _, (image, _) in waiting]), np.stack([seed for _, (_, seed) in waiting]))
+        served, waiting = waiting, []
+        for (flooding, _), prediction in zip(served, logits, strict=True):
+            _advance(flooding, prediction, waiting)
+        after_call()
+
+
+def _advance(
+    flooding: Flooding,
+    prediction: np.ndarray | None,
+    waiting: list[tuple[Flooding, tuple[np.ndarray, np.ndarray]]],
+) -> None:
+    """Send a flood its prediction (None starts it); if it asks for more, it waits for the next call."""
+    with contextlib.suppress(StopIteration):
+        waiting.append((flooding, flooding.send(prediction)))  # type: ignore[arg-type]  # a generator starts with None

@@ -1,8 +1,12 @@
-"""Where floods start: the peaks policy of google/ffn (commit 5637f78)."""
+"""Where floods start: the peaks policy of google/ffn (commit 5637f78).
+
+Everything is computed in slabs along z with the halo that each filter needs, so that beside the image only the distance
+transform is held as a whole; the seeds are the same as those of whole arrays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -10,36 +14,67 @@ from scipy import ndimage
 from floodline.geometry import Triple, to_zyx, triple
 
 EDGE_SIGMA = 49 / 6  # Gaussian blur of the gradient, its local threshold
+EDGE_HALO = 1 + int(4 * EDGE_SIGMA + 0.5)  # Sobel, and the Gaussian that SciPy cuts at four sigma
 PEAK_DISTANCE = 3
 # Equal distances are told apart by this noise; its state is part of the published definition, not of the experiment.
 TIE_BREAKING_STATE, TIE_BREAKING_SCALE = 42, 1e-4
+SLAB = 32  # slices
+
+
+def _slabs(depth: int, halo: int) -> Iterator[tuple[slice, slice]]:
+    """Slabs of z: the slices to read, halo included, and where the slab itself lies in them."""
+    for start in range(0, depth, SLAB):
+        stop = min(start + SLAB, depth)
+        first = max(start - halo, 0)
+        yield slice(first, min(stop + halo, depth)), slice(start - first, stop - first)
+
+
+def find_edges(image: np.ndarray, mean: float, stddev: float) -> np.ndarray:
+    """Voxels (z, y, x) where the Sobel gradient of the normalised image exceeds its own Gaussian blur; boolean."""
+    edges = np.empty(image.shape, dtype=bool)
+    for around, own in _slabs(image.shape[0], EDGE_HALO):
+        normalised = (image[around].astype(np.float32) - np.float32(mean)) / np.float32(stddev)
+        gradient = ndimage.generic_gradient_magnitude(normalised, ndimage.sobel)
+        above = gradient > ndimage.gaussian_filter(gradient, EDGE_SIGMA, mode="reflect")
+        edges[around][own] = above[own]
+    return edges
+
+
+def local_maxima(distance: np.ndarray) -> np.ndarray:
+    """Positive local maxima (n, 3) z, y, x of a distance transform, ascending, off the border by PEAK_DISTANCE.
+
+    Tiny noise breaks ties, so that any two maxima are more than PEAK_DISTANCE apart along some axis.
+    """
+    random = np.random.RandomState(TIE_BREAKING_STATE)
+    noise = np.empty((0, *distance.shape[1:]))
+    first_of_noise = 0
+    found = []
+    for around, own in _slabs(distance.shape[0], PEAK_DISTANCE):
+        # The noise is drawn once, in the order of the array, and only the slices still needed are kept.
+        fresh = random.random_sample((around.stop - first_of_noise - len(noise), *distance.shape[1:]))
+        noise = np.concatenate([noise[around.start - first_of_noise :], fresh])
+        first_of_noise = around.start
+        noisy = distance[around] + noise * TIE_BREAKING_SCALE
+        peak = (noisy == ndimage.maximum_filter(noisy, 2 * PEAK_DISTANCE + 1, mode="nearest")) & (noisy > 0)
+        found.append(np.argwhere(peak[own]) + np.array([around.start + own.start, 0, 0]))
+    peaks = np.concatenate(found)
+    off_border = ((peaks >= PEAK_DISTANCE) & (peaks < np.array(distance.shape) - PEAK_DISTANCE)).all(axis=1)
+    return peaks[off_border]
 
 
 def peaks(image: np.ndarray, mean: float, stddev: float) -> np.ndarray:
     """Centres of the regions between edges, as (n, 3) z, y, x in ascending order.
 
-    1. Magnitude of the Sobel gradient of the normalised image (float32).
-    2. Edges: where it exceeds its own Gaussian blur.
-    3. Euclidean distance from the edges, with tiny noise to break ties.
-    4. Its local maxima, at least 4 voxels apart.
-
     Args:
         image: z, y, x.
+        mean: of the normalisation, as is `stddev`.
     """
     import edt
-    from skimage.feature import peak_local_max
 
-    normalised = (image.astype(np.float32) - np.float32(mean)) / np.float32(stddev)
-    gradient = ndimage.generic_gradient_magnitude(normalised, ndimage.sobel)
-    edges = gradient > ndimage.gaussian_filter(gradient, EDGE_SIGMA, mode="reflect")
+    edges = find_edges(image, mean, stddev)
     if edges.all():
         return np.empty((0, 3), dtype=np.int64)
-    distance = edt.edt(~edges)
-    noise = np.random.RandomState(TIE_BREAKING_STATE).random_sample(distance.shape)
-    found = peak_local_max(
-        distance + noise * TIE_BREAKING_SCALE, min_distance=PEAK_DISTANCE, threshold_abs=0, threshold_rel=0
-    )
-    return found[np.lexsort(found.T[::-1])]
+    return local_maxima(edt.edt(~edges))
 
 
 def inside(seeds: np.ndarray, shape_zyx: Sequence[int], fov_xyz: Sequence[int]) -> list[Triple]:

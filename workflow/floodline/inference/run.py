@@ -28,6 +28,7 @@ from floodline.ffn.flood import Floods, drive
 from floodline.ffn.network import InferenceNetwork
 from floodline.ffn.seeds import inside, peaks
 from floodline.geometry import Box
+from floodline.inference.checkpoint import Checkpoint
 from floodline.manifest import DamagedBlock, hash_of, hash_of_file, read_block, read_json, write_block, write_json
 from floodline.progress import Meter
 from floodline.volumes.layer import Layer
@@ -40,7 +41,9 @@ def parameters_of(experiment: Experiment) -> str:
     config = experiment.config
     return hash_of(
         {
-            "inference": config.inference.model_dump(mode="json", exclude={"shards", "precision"}),
+            "inference": config.inference.model_dump(
+                mode="json", exclude={"shards", "precision", "checkpoint_seconds"}
+            ),
             "precision": precision.resolve(config.inference.precision),
             "network": config.network.model_dump(mode="json", exclude={"weights"}),
             "weights": hash_of_file(experiment.model / "weights.npz"),
@@ -118,11 +121,15 @@ def _flood_box(box: Box, parameters: str) -> Box:
     began = time.monotonic()
     image = _worker.image.read(box)
     mean, stddev = experiment.normalisation()
+    # The seeds come first: what finding them takes is given back before the canvas is made.
     seeds = inside(peaks(image, mean, stddev), image.shape, config.network.fov_xyz)
     canvas = Canvas(image, mean, stddev, config.network.fov_xyz, config.inference.flood)
-    floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz)
-    drive(floods.flood_all(seeds), _worker.network)
+    floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz, seeds)
+    checkpoint = Checkpoint(experiment.block(box), parameters, config.inference.checkpoint_seconds)
+    checkpoint.resume(floods)
+    drive([floods.flood_all()], _worker.network, lambda: checkpoint.keep_if_due(floods))
     _write(experiment.block(box), parameters, canvas, floods, time.monotonic() - began)
+    checkpoint.discard()
     logger.info(
         "%s: %d objects, %d network calls, %.1f s",
         box, len(floods.segments), floods.counts["network_calls"], time.monotonic() - began,

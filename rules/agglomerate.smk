@@ -1,0 +1,65 @@
+# Supervoxels into neurons. The steps are apart, so that a changed threshold runs only the solver and what follows.
+
+
+rule region_graph:
+    """Which supervoxels touch, and the evidence for and against their being one neuron."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        image="results/{experiment}/image/manifest.json",
+        blocks="results/{experiment}/inference/manifest.json",
+        supervoxels="results/{experiment}/supervoxels/manifest.json",
+    output:
+        "results/{experiment}/agglomeration/edges.parquet",
+    log:
+        "results/{experiment}/logs/region_graph.log",
+    benchmark:
+        "results/{experiment}/benchmarks/region_graph.tsv"
+    threads: 2
+    params:
+        graph=CONFIG.agglomeration.graph.model_dump(mode="json"),
+    shell:
+        "floodline agglomerate results/{wildcards.experiment} graph > {log} 2>&1"
+
+
+rule solve:
+    """Which supervoxels form one neuron."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        edges="results/{experiment}/agglomeration/edges.parquet",
+    output:
+        mapping="results/{experiment}/agglomeration/mapping.parquet",
+        graph="results/{experiment}/agglomeration/graph.graphml",
+    log:
+        "results/{experiment}/logs/solve.log",
+    benchmark:
+        "results/{experiment}/benchmarks/solve.tsv"
+    params:
+        solver=CONFIG.agglomeration.solver.model_dump(mode="json"),
+    shell:
+        "floodline agglomerate results/{wildcards.experiment} solve > {log} 2>&1"
+
+
+rule neurons:
+    """The supervoxels relabelled as neurons, grown into unsegmented space if so configured."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        supervoxels="results/{experiment}/supervoxels/manifest.json",
+        mapping="results/{experiment}/agglomeration/mapping.parquet",
+    output:
+        "results/{experiment}/neurons/manifest.json",
+    log:
+        "results/{experiment}/logs/neurons.log",
+    benchmark:
+        "results/{experiment}/benchmarks/neurons.tsv"
+    threads: 2
+    params:
+        grow=CONFIG.agglomeration.grow.model_dump(mode="json"),
+        config=section("storage"),
+    shell:
+        "floodline agglomerate results/{wildcards.experiment} neurons > {log} 2>&1"
+
+
+rule agglomerate:
+    """Target: the neurons."""
+    input:
+        f"{RESULTS}/neurons/mips.json",

@@ -1,0 +1,77 @@
+# What people look at and work with.
+
+
+rule meshes:
+    """A mesh of every neuron."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        neurons="results/{experiment}/neurons/mips.json",
+    output:
+        "results/{experiment}/neurons/mesh.json",
+    log:
+        "results/{experiment}/logs/meshes.log",
+    benchmark:
+        "results/{experiment}/benchmarks/meshes.tsv"
+    params:
+        config=section("publishing"),
+    shell:
+        "floodline publish results/{wildcards.experiment} meshes > {log} 2>&1"
+
+
+rule skeletons:
+    """A skeleton of every neuron."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        # After the meshes: both note themselves in the layer's info.
+        meshes="results/{experiment}/neurons/mesh.json",
+    output:
+        "results/{experiment}/neurons/skeletons.json",
+    log:
+        "results/{experiment}/logs/skeletons.log",
+    benchmark:
+        "results/{experiment}/benchmarks/skeletons.tsv"
+    params:
+        config=section("publishing"),
+    shell:
+        "floodline publish results/{wildcards.experiment} skeletons > {log} 2>&1"
+
+
+rule connectome:
+    """The neurons and which of them touch."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        neurons="results/{experiment}/neurons/manifest.json",
+    output:
+        neurons="results/{experiment}/connectome/neurons.parquet",
+        contacts="results/{experiment}/connectome/contacts.parquet",
+        graph="results/{experiment}/connectome/contacts.graphml",
+    log:
+        "results/{experiment}/logs/connectome.log",
+    benchmark:
+        "results/{experiment}/benchmarks/connectome.tsv"
+    params:
+        config=section("publishing"),
+    shell:
+        "floodline publish results/{wildcards.experiment} connectome > {log} 2>&1"
+
+
+rule viewer_state:
+    """A Neuroglancer state with every layer."""
+    input:
+        config=ancient("results/{experiment}/config.yaml"),
+        layers=expand("results/{{experiment}}/{layer}/mips.json", layer=layers()),
+        meshes="results/{experiment}/neurons/mesh.json",
+        skeletons="results/{experiment}/neurons/skeletons.json",
+    output:
+        "results/{experiment}/neuroglancer.json",
+    log:
+        "results/{experiment}/logs/viewer_state.log",
+    shell:
+        "floodline publish results/{wildcards.experiment} state > {log} 2>&1"
+
+
+rule publish:
+    """Target: everything to look at."""
+    input:
+        f"{RESULTS}/neuroglancer.json",
+        f"{RESULTS}/connectome/neurons.parquet",

@@ -1,0 +1,86 @@
+"""The whole chain on a tiny volume: every result is there, nothing runs twice, a change reruns what depends on it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from floodline.experiment import Experiment
+from floodline.volumes.layer import Layer
+
+
+@pytest.fixture(scope="module")
+def experiment(tiny) -> Experiment:
+    return Experiment(tiny.folder / "results" / "tiny")
+
+
+def test_every_result_is_there(experiment):
+    folder = experiment.folder
+    for name in (
+        *("config.yaml", "partitions.h5", "coordinates/manifest.json", "training/main/log.csv"),
+        *("training/main/metrics.json", "model/weights.npz", "model/card.json", "inference/manifest.json"),
+        *("agglomeration/edges.parquet", "agglomeration/mapping.parquet", "agglomeration/graph.graphml"),
+        *("connectome/neurons.parquet", "connectome/contacts.parquet", "connectome/contacts.graphml"),
+        *("evaluation/metrics.json", "report.html", "provenance.json"),
+    ):
+        assert (folder / name).stat().st_size > 0, name
+
+
+def test_layers_cover_the_image(experiment):
+    box = experiment.image_box
+    for name in ("image", "labels", "supervoxels", "neurons"):
+        layer = Layer.open(experiment.layer(name))
+        assert layer.box == box, name
+        assert layer.read(box).any(), name
+        assert Layer.open(experiment.layer(name), mip=1).read(Layer.open(experiment.layer(name), mip=1).box).any()
+
+
+def test_scores_are_of_the_configured_box_in_both_conventions(experiment):
+    records = json.loads(experiment.metrics.read_text())
+    keys = {(r["segmentation"], r["box_name"], r["convention"]) for r in records}
+    assert keys >= {
+        (segmentation, "held_out", convention)
+        for segmentation in ("supervoxels", "neurons")
+        for convention in ("labelled_by_both", "all_labelled")
+    }
+    for record in records:
+        assert 0 <= record["coverage"] <= 1
+        assert record["box_xyz"] == [[48, 0, 0], [72, 64, 56]]
+
+
+def test_training_used_two_ranks(experiment):
+    assert json.loads((experiment.training / "metrics.json").read_text())["ranks"] == 2
+
+
+def test_the_second_run_does_nothing(tiny):
+    assert "Nothing to be done" in tiny()
+
+
+def test_a_changed_agglomeration_value_reruns_agglomeration_and_what_follows(tiny):
+    planned = tiny.planned("--config", "agglomeration={solver: {threshold: 0.123}}")
+    assert {"configure", "solve", "neurons", "metrics", "report"} <= planned.keys()
+    assert not planned.keys() & {"ingest_image", "partitions", "train_network", "flood", "supervoxels", "region_graph"}
+
+
+def test_a_changed_network_reruns_training_and_what_follows_and_nothing_before_it(tiny):
+    planned = tiny.planned("--config", "training={fovs: 512}")
+    assert {"train_network", "flood", "supervoxels", "report"} <= planned.keys()
+    assert not planned.keys() & {"ingest_image", "ingest_labels", "partitions", "coordinates"}
+
+
+@pytest.mark.parametrize("target", "ingest labels train infer assemble agglomerate evaluate publish report".split())
+def test_named_targets_exist_and_are_up_to_date(tiny, target):
+    assert "Nothing to be done" in tiny(target)
+
+
+def test_an_unknown_key_is_one_sentence_and_nothing_is_written(tiny, tmp_path):
+    values = yaml.safe_load(tiny.configuration.read_text())
+    values["agglomeraton"] = {}
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(yaml.safe_dump(values))
+    output = tiny("--directory", str(tmp_path / "new"), "--configfile", str(bad), ok=False)
+    assert "unknown key 'agglomeraton': did you mean 'agglomeration'?" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "new" / "results").exists()
