@@ -1,0 +1,1 @@
+"""Ingest: sources of image and labels to precomputed layers."""

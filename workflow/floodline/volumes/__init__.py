@@ -1,0 +1,1 @@
+"""Volumes: one interface over every storage, and the layers that the stages exchange."""
