@@ -1,0 +1,1 @@
+"""Labels to training sites: partitions by the local fraction of the object, then balanced coordinates."""

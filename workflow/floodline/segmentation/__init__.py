@@ -1,0 +1,1 @@
+"""Label volumes: union-find, contingency tables, scores and relabelling, none of which knows a stage."""
