@@ -1,0 +1,1 @@
+"""Scores of the segmentations against the labels."""
