@@ -1,0 +1,1 @@
+"""Assembly: from the objects of overlapping sub-volumes to one label space, the supervoxels."""

@@ -1,0 +1,196 @@
+"""From what the overlaps say to supervoxels.
+
+Objects of all sub-volumes are numbered through as *pieces*; the joined pairs of all overlaps are edges, and a
+supervoxel is a connected component of pieces.
+
+Two pieces of one sub-volume can come together through a third piece in its neighbour: a neuron that leaves and comes
+back (a U-turn), or a false merger in the neighbour. The overlap shows which where it shows anything: an object that
+holds in one connected part what the other sub-volume keeps apart is contested (matching.py), and its other joins are
+doubtful too. The key `assembly.through_neighbour` says what becomes of such joins:
+
+always              all are made;
+unless_contradicted a contested piece keeps in each neighbour only the partner with which it shares most voxels;
+never               no supervoxel holds two pieces of one sub-volume, on whatever way they would come together: where
+                    some would, joins are made by falling number of shared voxels, and a join that would bring such
+                    two together is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from floodline.assembly.grid import Overlap
+from floodline.assembly.matching import Match, Objects
+from floodline.segmentation.union_find import unite
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The objects of all sub-volumes, one a row, by sub-volume and id."""
+
+    subvolume: np.ndarray
+    """(n,): index of the sub-volume."""
+    id: np.ndarray
+    """(n,): id inside the sub-volume."""
+    voxels: np.ndarray
+    """(n,): voxels inside the sub-volume."""
+    first: np.ndarray
+    """(sub-volumes + 1,): row of each sub-volume's first piece; then the number of pieces."""
+
+    @classmethod
+    def of(cls, objects: list[Objects]) -> Pieces:
+        counts = [len(one.ids) for one in objects]
+        return cls(
+            subvolume=np.repeat(np.arange(len(objects)), counts),
+            id=np.concatenate([np.zeros(0, np.int64), *(one.ids for one in objects)]),
+            voxels=np.concatenate([np.zeros(0, np.int64), *(one.sizes for one in objects)]),
+            first=np.cumsum([0, *counts]),
+        )
+
+    def rows(self, subvolume: int, ids: np.ndarray) -> np.ndarray:
+        """Rows of ids of one sub-volume."""
+        start, stop = self.first[subvolume], self.first[subvolume + 1]
+        return start + np.searchsorted(self.id[start:stop], ids)
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """All pairs of pieces that share voxels in an overlap, one a row."""
+
+    pairs: np.ndarray
+    """(n, 2): pieces."""
+    voxels: np.ndarray
+    """(n,): voxels they share."""
+    sizes: np.ndarray
+    """(n, 2): voxels of either in the overlap."""
+    joined: np.ndarray
+    """(n,) bool: whether the rule makes them one."""
+    contested: np.ndarray
+    """(pieces,) bool: whether a piece has a contested part in any overlap."""
+
+    @classmethod
+    def of(cls, matches: list[tuple[Overlap, Match]], pieces: Pieces) -> Contacts:
+        pairs = [
+            np.stack([pieces.rows(at.lower, one.pairs[:, 0]), pieces.rows(at.upper, one.pairs[:, 1])], axis=1)
+            for at, one in matches
+        ]
+        contested = np.zeros(len(pieces.id), bool)
+        for at, one in matches:
+            contested[pieces.rows(at.lower, one.contested[0])] = True
+            contested[pieces.rows(at.upper, one.contested[1])] = True
+        return cls(
+            pairs=np.concatenate([np.zeros((0, 2), np.int64), *pairs]),
+            voxels=np.concatenate([np.zeros(0, np.int64), *(one.voxels for _, one in matches)]),
+            sizes=np.concatenate([np.zeros((0, 2), np.int64), *(one.sizes for _, one in matches)]),
+            joined=np.concatenate([np.zeros(0, bool), *(one.joined for _, one in matches)]),
+            contested=contested,
+        )
+
+
+@dataclass(frozen=True)
+class Joining:
+    """Which piece is which supervoxel."""
+
+    supervoxel: np.ndarray
+    """(pieces,): 1, 2, 3, ... in the order of each one's first piece."""
+    counts: dict[str, int]
+    """For the manifest."""
+
+
+def join(pieces: Pieces, contacts: Contacts, through_neighbour: str) -> Joining:
+    """Join pieces into supervoxels.
+
+    Args:
+        through_neighbour: the configuration's `assembly.through_neighbour`.
+    """
+    pairs, voxels = contacts.pairs[contacts.joined], contacts.voxels[contacts.joined]
+    turns = _turns(pairs, voxels, pieces.subvolume, contacts.contested)
+    made = pairs if through_neighbour != "unless_contradicted" else pairs[~turns.doubtful]
+    root = _roots(made, len(pieces.id))
+    if through_neighbour == "never":
+        made = _keep_apart(pairs, voxels, root, pieces.subvolume)
+        root = _roots(made, len(pieces.id))
+    _, supervoxel = np.unique(root, return_inverse=True)
+    return Joining(
+        supervoxel=supervoxel + 1,
+        counts={
+            "pieces": len(pieces.id),
+            "pieces_contested": int(contacts.contested.sum()),
+            "joins": len(made),
+            "joins_left_out": len(pairs) - len(made),
+            "u_turns": turns.uncontradicted,
+            "u_turns_contradicted": turns.contradicted,
+            "supervoxels_with_several_pieces_of_a_subvolume": len(_repeated(root, pieces.subvolume)),
+        },
+    )
+
+
+def _roots(pairs: np.ndarray, pieces: int) -> np.ndarray:
+    """For each piece the smallest piece that it is joined with."""
+    root = np.arange(pieces)
+    joined, roots = unite(pairs)
+    root[joined] = roots
+    return root
+
+
+def _repeated(root: np.ndarray, subvolume: np.ndarray) -> np.ndarray:
+    """Roots that hold two pieces of one sub-volume."""
+    subvolumes = int(subvolume.max(initial=0)) + 1
+    key, count = np.unique(root * subvolumes + subvolume, return_counts=True)
+    return np.unique(key[count > 1] // subvolumes)
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """Joins of one piece with several pieces of one neighbour."""
+
+    uncontradicted: int
+    contradicted: int
+    doubtful: np.ndarray
+    """(joins,) bool: all but the strongest join of a contested piece with one neighbour."""
+
+
+def _turns(pairs: np.ndarray, voxels: np.ndarray, subvolume: np.ndarray, contested: np.ndarray) -> _Turns:
+    subvolumes = int(subvolume.max(initial=0)) + 1
+    counts = {True: 0, False: 0}
+    doubtful = np.zeros(len(pairs), bool)
+    for piece, partner in ((pairs[:, 0], pairs[:, 1]), (pairs[:, 1], pairs[:, 0])):
+        key, group, partners = np.unique(
+            piece * subvolumes + subvolume[partner], return_inverse=True, return_counts=True
+        )
+        is_contested = contested[key // subvolumes]
+        for state in counts:
+            counts[state] += int(((partners > 1) & (is_contested == state)).sum())
+        most = np.zeros(len(key), np.int64)
+        np.maximum.at(most, group, voxels)
+        is_most = voxels == most[group]
+        # Of equals neither is the strongest: a choice between them would depend on their ids.
+        is_strongest = is_most & (np.bincount(group, is_most)[group] == 1)
+        doubtful |= (partners > 1)[group] & is_contested[group] & ~is_strongest
+    return _Turns(counts[False], counts[True], doubtful)
+
+
+def _keep_apart(pairs: np.ndarray, voxels: np.ndarray, root: np.ndarray, subvolume: np.ndarray) -> np.ndarray:
+    """The joins that can be made, strongest first, without two pieces of one sub-volume coming together.
+
+    Equally strong ones are taken in the order of the overlaps and of the places in them, which no ids decide.
+    """
+    in_question = np.isin(root[pairs[:, 0]], _repeated(root, subvolume))
+    rows = np.flatnonzero(in_question)
+    rows = rows[np.argsort(-voxels[rows], kind="stable")]
+    members = {piece: [piece] for piece in np.unique(pairs[rows]).tolist()}
+    held = {piece: {int(subvolume[piece])} for piece in members}
+    head = {piece: piece for piece in members}
+    made = ~in_question
+    for row, (a, b) in zip(rows.tolist(), pairs[rows].tolist(), strict=True):
+        large, small = sorted((head[a], head[b]), key=lambda piece: -len(members[piece]))
+        if large == small:
+            made[row] = True
+        elif held[large].isdisjoint(held[small]):
+            made[row] = True
+            held[large] |= held[small]
+            members[large] += members[small]
+            head.update(dict.fromkeys(members[small], large))
+    return pairs[made]

@@ -1,0 +1,59 @@
+"""Writing the supervoxels.
+
+Each voxel is written by the sub-volume in whose core it lies (every overlap cut in the middle), because a flood knows
+most about what lies deep inside its sub-volume. Where that one left the voxel unsegmented, the sub-volume writes it
+that did segment it and whose core is nearest (city-block distance; of equals the first in the grid's order): an object
+too small or too faint in one sub-volume may be whole in the next.
+
+Where two sub-volumes gave a voxel to different supervoxels, the border between those two follows the cores' faces
+there, and may cut off parts. Both are counted: the voxels, and the supervoxels that are not connected (parts.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from floodline.assembly.grid import Grid
+from floodline.assembly.joining import Pieces
+from floodline.assembly.store import BlockStore
+from floodline.geometry import Box
+from floodline.segmentation.relabel import apply_mapping
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A box of the assembled volume; arrays are z, y, x."""
+
+    supervoxels: np.ndarray
+    """uint64; 0 is unsegmented."""
+    probability: np.ndarray
+    """uint8: the flood's quantised probability, from the sub-volume that wrote the voxel; 0 is unsegmented."""
+    contradicted: int
+    """Voxels that two sub-volumes gave to different supervoxels."""
+
+
+def paint(box: Box, grid: Grid, store: BlockStore, pieces: Pieces, supervoxel: np.ndarray) -> Painted:
+    """The supervoxels of a box.
+
+    Args:
+        supervoxel: for each piece the supervoxel that it belongs to.
+    """
+    supervoxels = np.zeros(box.shape_zyx, np.uint64)
+    probability = np.zeros(box.shape_zyx, np.uint8)
+    distance = np.full(box.shape_zyx, np.iinfo(np.int32).max, np.int32)
+    contradicted = np.zeros(box.shape_zyx, bool)
+    for index in grid.touching(box):
+        part = box.intersection(grid.boxes[index])
+        here = part.slices_zyx(box.start_xyz)
+        start, stop = pieces.first[index : index + 2]
+        labels = apply_mapping(store.segmentation(index, part), pieces.id[start:stop], supervoxel[start:stop])
+        there = supervoxels[here]
+        contradicted[here] |= (labels > 0) & (there > 0) & (labels != there)
+        outside = grid.outside_core(index, part)
+        nearer = (labels > 0) & (outside < distance[here])
+        supervoxels[here][nearer] = labels[nearer]
+        probability[here][nearer] = store.qprob(index, part)[nearer]
+        distance[here][nearer] = outside[nearer]
+    return Painted(supervoxels, probability, int(contradicted.sum()))
