@@ -9,7 +9,8 @@ rule region_graph:
         blocks="results/{experiment}/inference/manifest.json",
         supervoxels="results/{experiment}/supervoxels/manifest.json",
     output:
-        "results/{experiment}/agglomeration/edges.parquet",
+        nodes="results/{experiment}/agglomeration/nodes.parquet",
+        edges="results/{experiment}/agglomeration/edges.parquet",
     log:
         "results/{experiment}/logs/region_graph.log",
     benchmark:
@@ -25,6 +26,7 @@ rule solve:
     """Which supervoxels form one neuron."""
     input:
         config=ancient("results/{experiment}/config.yaml"),
+        nodes="results/{experiment}/agglomeration/nodes.parquet",
         edges="results/{experiment}/agglomeration/edges.parquet",
     output:
         mapping="results/{experiment}/agglomeration/mapping.parquet",

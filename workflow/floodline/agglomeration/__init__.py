@@ -1,0 +1,1 @@
+"""Agglomeration: from supervoxels to neurons, over the graph of their contacts."""
