@@ -12,6 +12,7 @@ rule meshes:
         "results/{experiment}/logs/meshes.log",
     benchmark:
         "results/{experiment}/benchmarks/meshes.tsv"
+    threads: 2
     params:
         config=section("publishing"),
     shell:
@@ -30,6 +31,7 @@ rule skeletons:
         "results/{experiment}/logs/skeletons.log",
     benchmark:
         "results/{experiment}/benchmarks/skeletons.tsv"
+    threads: 2
     params:
         config=section("publishing"),
     shell:
@@ -40,7 +42,8 @@ rule connectome:
     """The neurons and which of them touch."""
     input:
         config=ancient("results/{experiment}/config.yaml"),
-        neurons="results/{experiment}/neurons/manifest.json",
+        # With the length of each neuron's skeleton.
+        skeletons="results/{experiment}/neurons/skeletons.json",
     output:
         neurons="results/{experiment}/connectome/neurons.parquet",
         contacts="results/{experiment}/connectome/contacts.parquet",

@@ -1,0 +1,1 @@
+"""What people look at: meshes, skeletons, the connectome, a viewer and the report of a run."""
