@@ -43,8 +43,9 @@ lock: ## resolve the locks anew
 	cd envs && $(LOCK) -c requirements.lock build.in -o build.lock
 	cd envs && $(LOCK) --no-deps horovod.in -o horovod.lock
 
-schema: setup ## write the JSON schema of the configuration
+schema: setup ## write the JSON schema of the configuration, and its reference
 	@$(RUN) floodline schema > workflow/schemas/config.schema.json
+	@$(RUN) floodline schema --markdown > config/README.md
 
 clean: ## remove the environment and all results
 	rm -rf $(VENV) .snakemake results

@@ -5,6 +5,7 @@ import sys
 
 from floodline import config as configuration
 from floodline.errors import FloodlineError
+from floodline.parallel import LAUNCHER_ENVIRONMENT
 
 try:
     CONFIG = configuration.parse(config)
@@ -12,6 +13,9 @@ except FloodlineError as error:
     sys.exit(f"floodline: {error}")
 
 RESULTS = f"results/{CONFIG.name}"
+
+for name, value in LAUNCHER_ENVIRONMENT.items():
+    os.environ.setdefault(name, value)
 
 
 def section(*keys):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from floodline import config as configuration
+from floodline import reference
 from floodline.errors import FloodlineError
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,18 @@ def sentence(**changes: object) -> str:
 def test_the_committed_schema_is_the_models_own():
     committed = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
     assert committed == configuration.schema(), "make schema"
+
+
+def test_the_committed_reference_is_the_models_own():
+    assert (ROOT / "config/README.md").read_text() == reference.markdown() + "\n", "make schema"
+
+
+def test_the_reference_has_every_key_of_every_block():
+    text = reference.markdown()
+    schema = configuration.schema()
+    for model in [schema, *schema["$defs"].values()]:
+        rows = [f"| `{key}` |" for key in model["properties"]]
+        assert all(row in text for row in rows), rows
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.yaml")), ids=lambda path: path.stem)

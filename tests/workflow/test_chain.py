@@ -70,7 +70,9 @@ def test_a_changed_network_reruns_training_and_what_follows_and_nothing_before_i
     assert not planned.keys() & {"ingest_image", "ingest_labels", "partitions", "coordinates"}
 
 
-@pytest.mark.parametrize("target", "ingest labels train infer assemble agglomerate evaluate publish report".split())
+@pytest.mark.parametrize(
+    "target", ["ingest", "labels", "train", "infer", "assemble", "agglomerate", "evaluate", "publish", "report"]
+)
 def test_named_targets_exist_and_are_up_to_date(tiny, target):
     assert "Nothing to be done" in tiny(target)
 

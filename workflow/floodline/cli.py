@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from floodline import allocation
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 
@@ -38,13 +41,16 @@ def configure(
 
 
 @app.command(rich_help_panel="Set up")
-def schema() -> None:
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page to read.")] = False,
+) -> None:
     """Print the JSON schema of the configuration."""
     import json
 
     from floodline import config as configuration
+    from floodline import reference
 
-    print(json.dumps(configuration.schema(), indent=2))
+    print(reference.markdown() if markdown else json.dumps(configuration.schema(), indent=2))
 
 
 @app.command(rich_help_panel="Stages")
@@ -200,11 +206,19 @@ def report(folder: Folder) -> None:
 
 
 def main() -> None:
-    """Run the command; a FloodlineError becomes one sentence and exit status 1."""
+    """Run the command; a FloodlineError becomes one sentence and exit status 1, and want of time status 75."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    # TensorFlow greets at length, in every process.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # Google's storage library announces, in every process, when it will stop supporting Python 3.11.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     try:
         app()
+    except allocation.OutOfTime as error:
+        print(f"floodline: {error}", file=sys.stderr, flush=True)
+        allocation.ask_to_continue()
+        sys.exit(allocation.EXIT_STATUS)
     except FloodlineError as error:
         sys.exit(f"floodline: {error}")

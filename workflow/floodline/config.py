@@ -345,7 +345,7 @@ class Evaluation(Model):
     merge_threshold_nodes: NonNegative = _key(
         "A segment is a merger in these scores if it covers more skeleton nodes (voxels) than this of each of two or "
         "more neurons.",
-        10,
+        50,
     )
     bootstrap_samples: NonNegative = _key("Resamplings of blocks behind the intervals of the scores; 0: none.", 200)
     worst: NonNegative = _key("Mergers and splits of each segmentation that worst.json lists, largest first.", 20)
@@ -375,7 +375,9 @@ class Publishing(Model):
         "Where neuroglancer.json finds the experiment's folder; the default is where `floodline view` serves it.",
         "http://127.0.0.1:8080/data",
     )
-    contact_gap_nm: NonNegative = _key("Neurons at most this far apart, with no other between them, touch.", 60)
+    contact_gap_nm: NonNegative = _key(
+        "Neurons touch where the centres of their voxels are at most this far apart and no other neuron is between.", 60
+    )
 
 
 class Config(Model):

@@ -38,19 +38,15 @@ def shapes(network: Network) -> dict[str, tuple[int, ...]]:
 
 
 def initial_weights(network: Network, rng: np.random.Generator) -> Weights:
-    """Random weights that are ready to learn.
+    """Random weights to train from: uniform kernels with variance 2 / (fan-in + fan-out), and biases of zero.
 
-    Kernels are normal with variance 2 / fan-in (He et al. 2015), which keeps the signal's size through ReLUs. The last
-    convolution of every residual module starts at zero, so that each module starts as the identity and the whole
-    network as a shallow one (Zhang et al., Fixup initialization, 2019); the read-out starts at zero too, so that the
-    first prediction is the seed itself.
+    As in the published network (Glorot & Bengio 2010).
     """
     weights: Weights = {}
     for layer, kernel in layers(network):
-        closes_residual = layer.endswith("_b") and layer != f"{SCOPE}/conv0_b"
-        zero = closes_residual or layer.endswith("conv_lom")
-        deviation = 0.0 if zero else float(np.sqrt(2 / np.prod(kernel[:-1])))
-        weights[f"{layer}/weights"] = rng.normal(0, 1, kernel).astype(np.float32) * np.float32(deviation)
+        fans = int(np.prod(kernel[:-1])) + int(np.prod(kernel[:-2])) * kernel[-1]
+        limit = float(np.sqrt(6 / fans))
+        weights[f"{layer}/weights"] = rng.uniform(-limit, limit, kernel).astype(np.float32)
         weights[f"{layer}/biases"] = np.zeros(kernel[-1:], np.float32)
     return weights
 
@@ -85,7 +81,7 @@ def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Preci
     x = tf.cast(tf.concat([image, seed], axis=-1), kind)
     x = convolve(tf.nn.relu(convolve(x, "conv0_a")), "conv0_b")
     for module in range(1, depth):
-        x = x + convolve(tf.nn.relu(convolve(active(x), f"conv{module}_a")), f"conv{module}_b")
+        x = convolve(tf.nn.relu(convolve(active(x), f"conv{module}_a")), f"conv{module}_b") + x
     kernel = tf.convert_to_tensor(variables[f"{SCOPE}/conv_lom/weights"])
     read_out = tf.tensordot(tf.cast(active(x), tf.float32), tf.reshape(kernel, [-1, 1]), 1)
     return read_out + tf.convert_to_tensor(variables[f"{SCOPE}/conv_lom/biases"])

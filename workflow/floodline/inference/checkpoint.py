@@ -42,8 +42,12 @@ class Checkpoint:
     def keep_if_due(self, floods: Floods) -> None:
         """Write the state if the last one is old enough."""
         if time.monotonic() - self.last >= self.seconds:
-            write_block(self.path, self.parameters, floods.state())
-            self.last = time.monotonic()
+            self.keep(floods)
+
+    def keep(self, floods: Floods) -> None:
+        """Write the state."""
+        write_block(self.path, self.parameters, floods.state())
+        self.last = time.monotonic()
 
     def discard(self) -> None:
         """Forget the state: the block is there."""

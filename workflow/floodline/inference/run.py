@@ -10,16 +10,14 @@ Times lie beside the blocks, in files of their own: the blocks themselves are th
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from floodline import allocation, pool
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn import precision, weights
@@ -53,44 +51,46 @@ def parameters_of(experiment: Experiment) -> str:
     )
 
 
+Task = tuple[Box, str]
+"""A sub-volume, and the hash of the parameters that its block is to have."""
+
+
 def run(experiment: Experiment, shard: int, workers: int) -> None:
-    """Flood the sub-volumes of one shard that are not done yet.
+    """Flood the sub-volumes of one shard that are not done yet, on the ranks of the launcher or on local processes.
 
     Args:
         shard: which of the `inference.shards` parts, from 0.
-        workers: processes that flood side by side; the cores are divided between them.
+        workers: processes that flood side by side where there is no launcher; the cores are divided between them.
+
+    Raises:
+        OutOfTime: the scheduler is about to end the job; finished sub-volumes and checkpoints of the others are kept.
     """
+    crew = pool.Crew(partial(_Worker, experiment.folder), _flood_box)
+    boxes = experiment.subvolumes[shard :: experiment.config.inference.shards]
+    pool.run(crew, partial(_lead, experiment, shard, boxes), max(1, min(workers, len(boxes))))
+
+
+def _lead(experiment: Experiment, shard: int, boxes: list[Box], hand_out: pool.HandOut[Task, Box]) -> None:
     parameters = parameters_of(experiment)
-    mine = experiment.subvolumes[shard :: experiment.config.inference.shards]
-    missing = [box for box in mine if _finished(experiment.block(box), parameters) is None]
-    logger.info("%d of %d sub-volumes of shard %d are to be flooded", len(missing), len(mine), shard)
-    # Longest first, so that the workers end together.
-    missing.sort(key=lambda box: -box.voxels)
-    with Meter("infer", len(missing), "sub-volumes") as meter:
-        for _ in _flood_in_processes(experiment, missing, parameters, workers):
+    done = experiment.shard(shard)
+    done.unlink(missing_ok=True)
+    tasks = [(box, parameters) for box in _longest_first(experiment, boxes)]
+    with Meter("infer", len(tasks), "sub-volumes") as meter:
+        for _ in hand_out(tasks):
             meter.advance()
-    write_json(experiment.shard(shard), {"parameters": parameters, "subvolumes": [box.corners for box in mine]})
+    write_json(done, {"parameters": parameters, "subvolumes": [box.corners for box in boxes]})
 
 
-def _flood_in_processes(experiment: Experiment, boxes: list[Box], parameters: str, workers: int) -> Iterator[Box]:
-    workers = min(workers, len(boxes))
-    threads = max(1, len(os.sched_getaffinity(0)) // max(workers, 1))
-    if workers <= 1:
-        _start_worker(experiment.folder, threads)
-        for box in boxes:
-            yield _flood_box(box, parameters)
-        return
-    # Spawned, because TensorFlow does not survive a fork.
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(experiment.folder, threads)
-    ) as pool:
-        futures = [pool.submit(_flood_box, box, parameters) for box in boxes]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _longest_first(experiment: Experiment, boxes: list[Box]) -> list[Box]:
+    """So that the workers end together: by the time of an earlier run, where there was one, else by size."""
+    seconds = {}
+    for box in boxes:
+        times = _times(experiment.block(box))
+        if times.is_file():
+            seconds[box] = read_json(times)["seconds"]
+    known = sum(box.voxels for box in seconds)
+    rate = sum(seconds.values()) / known if known else 1.0
+    return sorted(boxes, key=lambda box: -seconds.get(box, rate * box.voxels))
 
 
 class _Worker:
@@ -98,28 +98,24 @@ class _Worker:
 
     def __init__(self, folder: Path) -> None:
         self.experiment = Experiment(folder)
-        config = self.experiment.config
         self.image = Layer.open(self.experiment.layer("image"))
-        self.network = InferenceNetwork(
-            weights.load(self.experiment.model), config.network, precision.resolve(config.inference.precision)
-        )
+
+    @cached_property
+    def network(self) -> InferenceNetwork:
+        """Loaded with the first sub-volume that is not done yet."""
+        config = self.experiment.config
+        arithmetic = precision.resolve(config.inference.precision)
+        return InferenceNetwork(weights.load(self.experiment.model), config.network, arithmetic)
 
 
-_worker: _Worker
-
-
-def _start_worker(folder: Path, threads: int) -> None:
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    global _worker
-    _worker = _Worker(folder)
-
-
-def _flood_box(box: Box, parameters: str) -> Box:
-    """Flood one sub-volume and write its block."""
-    experiment, config = _worker.experiment, _worker.experiment.config
+def _flood_box(worker: _Worker, task: Task) -> Box:
+    """Flood one sub-volume and write its block, unless it is there."""
+    box, parameters = task
+    experiment, config = worker.experiment, worker.experiment.config
+    if _finished(experiment.block(box), parameters) is not None:
+        return box
     began = time.monotonic()
-    image = _worker.image.read(box)
+    image = worker.image.read(box)
     mean, stddev = experiment.normalisation()
     # The seeds come first: what finding them takes is given back before the canvas is made.
     seeds = inside(peaks(image, mean, stddev), image.shape, config.network.fov_xyz)
@@ -127,7 +123,7 @@ def _flood_box(box: Box, parameters: str) -> Box:
     floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz, seeds)
     checkpoint = Checkpoint(experiment.block(box), parameters, config.inference.checkpoint_seconds)
     checkpoint.resume(floods)
-    drive([floods.flood_all()], _worker.network, lambda: checkpoint.keep_if_due(floods))
+    drive([floods.flood_all()], worker.network, partial(_between_calls, checkpoint, floods))
     _write(experiment.block(box), parameters, canvas, floods, time.monotonic() - began)
     checkpoint.discard()
     logger.info(
@@ -135,6 +131,13 @@ def _flood_box(box: Box, parameters: str) -> Box:
         box, len(floods.segments), floods.counts["network_calls"], time.monotonic() - began,
     )  # fmt: skip
     return box
+
+
+def _between_calls(checkpoint: Checkpoint, floods: Floods) -> None:
+    if allocation.is_ending():
+        checkpoint.keep(floods)
+        raise allocation.OutOfTime
+    checkpoint.keep_if_due(floods)
 
 
 def _write(path: Path, parameters: str, canvas: Canvas, floods: Floods, seconds: float) -> None:

@@ -1,0 +1,1 @@
+"""Training of the flood-filling network by synchronous workers."""

@@ -1,0 +1,39 @@
+"""The card of a model: what the weights are, and what made them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+from floodline.experiment import Experiment
+from floodline.ffn.network import Weights
+from floodline.manifest import read_json
+
+SOFTWARE = ("floodline", "tensorflow-cpu", "horovod", "numpy")
+
+
+def card(experiment: Experiment, weights: Weights, made: dict[str, Any]) -> dict[str, Any]:
+    """What `model/card.json` says.
+
+    Args:
+        made: how the weights came to be: where they were imported from, or the scores of the training.
+    """
+    config = experiment.config
+    description: dict[str, Any] = {
+        "network": config.network.model_dump(mode="json"),
+        "parameters": sum(array.size for array in weights.values()),
+        "made": made,
+        "software": {name: importlib.metadata.version(name) for name in SOFTWARE},
+    }
+    if config.training is not None and config.labels is not None:
+        description |= {
+            "training": config.training.model_dump(mode="json"),
+            "data": {
+                "image": config.image.model_dump(mode="json"),
+                "labels": config.labels.model_dump(mode="json"),
+                "sites": config.sites.model_dump(mode="json"),
+                "normalisation": dict(zip(("mean", "stddev"), experiment.normalisation(), strict=True)),
+                "coordinates": read_json(experiment.coordinates / "manifest.json"),
+            },
+        }
+    return description

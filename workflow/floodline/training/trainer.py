@@ -1,0 +1,115 @@
+"""One optimisation step, on one worker or on many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from floodline.config import Network, Training
+from floodline.errors import FloodlineError
+from floodline.ffn.network import Weights, shapes, update
+from floodline.ffn.precision import resolve
+from floodline.ffn.runtime import tensorflow
+from floodline.parallel import Ranks
+from floodline.training.batches import Batch
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gave.
+
+    Attributes:
+        loss: mean over this worker's voxels.
+        gradient_norm: of the averaged gradient, before it is clipped.
+        logits: the network's new logits, (batch, z, y, x) float32.
+    """
+
+    loss: float
+    gradient_norm: float
+    logits: np.ndarray
+
+
+class Trainer:
+    """Weights and optimiser state, as flat float32 vectors, so that one all-reduce and a few operations do a step.
+
+    The optimiser is Adam (Kingma & Ba 2015) with its usual constants. Every worker holds the same values: they start
+    from the first worker's, and each step applies the same averaged gradient.
+    """
+
+    def __init__(self, weights: Weights, network: Network, training: Training, ranks: Ranks) -> None:
+        self.tf = tensorflow()
+        self.network, self.training, self.ranks = network, training, ranks
+        self.shapes = shapes(network)
+        self.precision = resolve(training.precision)
+        flat = np.concatenate([weights[name].ravel() for name in self.shapes])
+        self.state = {
+            "weights": self.tf.Variable(flat),
+            "first_moment": self.tf.Variable(np.zeros_like(flat)),
+            "second_moment": self.tf.Variable(np.zeros_like(flat)),
+            "steps": self.tf.Variable(0, dtype=self.tf.int64),
+        }
+        ranks.share(list(self.state.values()))
+        self._step = self.tf.function(self._step_graph, autograph=False)
+
+    def step(self, batch: Batch, learning_rate: float) -> Step:
+        """Train on a batch.
+
+        Raises:
+            FloodlineError: the loss is not finite.
+        """
+        constant = self.tf.constant
+        loss, norm, logits = self._step(
+            constant(batch.image),
+            constant(batch.seed),
+            constant(batch.target),
+            constant(learning_rate, self.tf.float32),
+        )
+        result = Step(float(loss), float(norm), logits.numpy())
+        if not np.isfinite(result.loss) or not np.isfinite(result.gradient_norm):
+            raise FloodlineError(
+                f"training diverged: the loss is {result.loss} and the gradient's norm {result.gradient_norm} at step "
+                f"{int(self.state['steps'])}; lower training.learning_rate.base or lengthen its warmup_fovs."
+            )
+        return result
+
+    def _step_graph(self, image: Any, seed: Any, target: Any, learning_rate: Any) -> tuple[Any, Any, Any]:
+        tf, state = self.tf, self.state
+        with tf.GradientTape() as tape:
+            logits = (
+                seed + update(self._named(state["weights"]), image[..., None], seed[..., None], self.precision)[..., 0]
+            )
+            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
+        gradient = self.ranks.mean(tape.gradient(loss, state["weights"]))
+        norm = tf.norm(gradient)
+        clipped = tf.clip_by_value(gradient, -self.training.clip, self.training.clip)
+        steps = tf.cast(state["steps"].assign_add(1), tf.float32)
+        first = state["first_moment"].assign(BETA_1 * state["first_moment"] + (1 - BETA_1) * clipped)
+        second = state["second_moment"].assign(BETA_2 * state["second_moment"] + (1 - BETA_2) * clipped**2)
+        unbiased = tf.sqrt(1 - BETA_2**steps) / (1 - BETA_1**steps)
+        state["weights"].assign_sub(learning_rate * unbiased * first / (tf.sqrt(second) + EPSILON))
+        return loss, norm, logits
+
+    def _named(self, flat: Any) -> dict[str, Any]:
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        parts = self.tf.split(flat, sizes)
+        return {
+            name: self.tf.reshape(part, shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+    def weights(self) -> Weights:
+        """The weights by name."""
+        return {name: part.numpy() for name, part in self._named(self.state["weights"]).items()}
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Everything that a checkpoint must hold to go on."""
+        return {name: variable.numpy() for name, variable in self.state.items()}
+
+    def restore(self, values: dict[str, np.ndarray]) -> None:
+        """Go on from `values` of a checkpoint on every rank; only the first one's count."""
+        for name, value in values.items():
+            self.state[name].assign(value)
+        self.ranks.share(list(self.state.values()))
