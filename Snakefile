@@ -10,6 +10,10 @@ if "image" not in config:
     configfile: "config/config.yaml"
 
 
+# Used only when asked for: --software-deployment-method apptainer. Its recipe is beside it.
+container: "envs/floodline.sif"
+
+
 include: "rules/common.smk"
 
 
@@ -19,6 +23,7 @@ wildcard_constraints:
     layer="image|labels|supervoxels|neurons",
 
 
+include: "rules/configure.smk"
 include: "rules/ingest.smk"
 include: "rules/labels.smk"
 include: "rules/train.smk"

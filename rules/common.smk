@@ -2,6 +2,7 @@
 import os
 import re
 import sys
+from pathlib import Path
 
 from floodline import config as configuration
 from floodline.errors import FloodlineError
@@ -19,7 +20,7 @@ for name, value in LAUNCHER_ENVIRONMENT.items():
 
 
 def section(*keys):
-    """Parts of the configuration that a rule depends on: only what passes through `params` makes a rule run again."""
+    """Parts of the configuration, for `params`: only what passes through it makes a job run again."""
     values = CONFIG.model_dump(mode="json")
     return {key: values[key] for key in keys}
 
@@ -27,16 +28,3 @@ def section(*keys):
 def layers():
     """Layers that this experiment makes."""
     return ["image", "supervoxels", "neurons"] + (["labels"] if CONFIG.labels else [])
-
-
-rule configure:
-    """The resolved configuration, defaults filled in; the stages read it."""
-    output:
-        "results/{experiment}/config.yaml",
-    log:
-        "results/{experiment}/logs/configure.log",
-    params:
-        config=CONFIG.model_dump(mode="json"),
-    run:
-        with open(output[0], "w") as file:
-            file.write(configuration.dump(configuration.parse(params.config)))
