@@ -51,7 +51,7 @@ def initial_weights(network: Network, rng: np.random.Generator) -> Weights:
     return weights
 
 
-def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Precision) -> Any:
+def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Precision, fused: bool = False) -> Any:
     """What the network adds to the seed, as TensorFlow operations; training and inference share it.
 
     Args:
@@ -59,6 +59,7 @@ def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Preci
         image: normalised image, (batch, z, y, x, 1), float32.
         seed: logits of what is known of the object, same shape, float32.
         precision: arithmetic of the hidden layers; the read-out is summed in float32.
+        fused: for inference: let TensorFlow compute bias, ReLU and sum together with the convolutions.
 
     Returns:
         Update of the logits, (batch, z, y, x, 1), float32.
@@ -74,9 +75,9 @@ def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Preci
         return tf.nn.bias_add(tf.nn.conv3d(x, kernel, [1, 1, 1, 1, 1], "SAME"), bias)
 
     def active(x: Any) -> Any:
-        # The same as relu. But TensorFlow 2.18 gives up fusing anything at all (bias, ReLU, sum) with the convolutions
-        # where a sum that goes on as the residual also feeds an operation named Relu.
-        return tf.maximum(x, tf.zeros([], kind))
+        # TensorFlow 2.18 gives up fusing anything at all where a sum that goes on as the residual also feeds an
+        # operation named Relu. Its maximum is the same, but has a gradient that takes longer.
+        return tf.maximum(x, tf.zeros([], kind)) if fused else tf.nn.relu(x)
 
     x = tf.cast(tf.concat([image, seed], axis=-1), kind)
     x = convolve(tf.nn.relu(convolve(x, "conv0_a")), "conv0_b")
@@ -108,7 +109,9 @@ class InferenceNetwork:
         constants = {name: tf.constant(weights[name]) for name in shapes(network)}
         self._tf = tf
         self._function = tf.function(
-            lambda image, seed: seed + update(constants, image[..., None], seed[..., None], precision)[..., 0],
+            lambda image, seed: (
+                seed + update(constants, image[..., None], seed[..., None], precision, fused=True)[..., 0]
+            ),
             autograph=False,
         )
 

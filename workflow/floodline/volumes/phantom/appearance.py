@@ -11,7 +11,7 @@ from floodline.volumes.phantom.noise import smooth_noise
 
 MEAN, STDDEV = 130.0, 33.0
 """Of the finished image; about those of FIB-25."""
-CYTOPLASM, MEMBRANE, MITOCHONDRION = 165.0, 70.0, 105.0
+CYTOPLASM, MEMBRANE, MITOCHONDRION = 165.0, 60.0, 105.0
 """Grey values before blur and noise."""
 VOXELS_OF_A_SYNAPSE = 40_000
 """There is a cloud of vesicles in so many voxels."""
@@ -26,7 +26,7 @@ def render(anatomy: Anatomy, seed: int) -> np.ndarray:
     _draw_organelles(image, anatomy, rng)
     synapses = _draw_vesicles(image, anatomy, rng)
     # Two membranes and the cleft between them are one dark line here; it is thicker and darker at a synapse.
-    membrane = np.exp(-(((anatomy.depth - 0.5) / (1.4 + 1.2 * synapses)) ** 2))
+    membrane = np.exp(-(((anatomy.depth - 0.5) / (1.7 + 1.2 * synapses)) ** 2))
     image += membrane * (MEMBRANE - 25 * synapses - image)
     image = ndimage.gaussian_filter(image, 0.8)
     image += 8 * rng.standard_normal(image.shape, dtype=np.float32)
