@@ -89,8 +89,8 @@ def measure(precision: str, network: InferenceNetwork, image: np.ndarray, truth:
         for name, convention in CONVENTIONS.items():
             scores = score(convention(table))
             print(
-                f"            {name}: coverage {coverage(table):.3f}, adapted Rand error {scores.adapted_rand_error:.3f}, "
-                f"VOI {scores.voi_split:.3f} + {scores.voi_merge:.3f} bits (split + merge)"
+                f"            {name}: coverage {coverage(table):.3f}, adapted Rand error "
+                f"{scores.adapted_rand_error:.3f}, VOI {scores.voi_split:.3f} + {scores.voi_merge:.3f} bits"
             )
 
 
