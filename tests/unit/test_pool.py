@@ -15,7 +15,7 @@ import pytest
 from floodline import allocation, pool
 from floodline.allocation import OutOfTime
 from floodline.errors import FloodlineError
-from floodline.parallel import launch_environment
+from floodline.parallel import LAUNCHER_ENVIRONMENT
 
 
 def on_processes(tasks, workers):
@@ -29,7 +29,7 @@ def launch(tasks, ranks, **environment):
     launcher = Path(sys.executable).parent / "mpirun"
     return subprocess.run(
         [launcher, "-n", str(ranks), sys.executable, pool_crew.__file__, json.dumps(tasks)],
-        env={**os.environ, **launch_environment(1), **environment},
+        env={**os.environ, **LAUNCHER_ENVIRONMENT, **environment},
         text=True,
         capture_output=True,
         timeout=120,
