@@ -16,10 +16,14 @@ rule region_graph:
     benchmark:
         "results/{experiment}/benchmarks/region_graph.tsv"
     threads: 2
+    resources:
+        tasks=1,
+        mpi="",
     params:
         graph=CONFIG.agglomeration.graph.model_dump(mode="json"),
     shell:
-        "floodline agglomerate results/{wildcards.experiment} graph > {log} 2>&1"
+        LAUNCH
+        + "floodline agglomerate results/{wildcards.experiment} graph > {log} 2>&1"
 
 
 rule solve:
@@ -35,10 +39,14 @@ rule solve:
         "results/{experiment}/logs/solve.log",
     benchmark:
         "results/{experiment}/benchmarks/solve.tsv"
+    resources:
+        tasks=1,
+        mpi="",
     params:
         solver=CONFIG.agglomeration.solver.model_dump(mode="json"),
     shell:
-        "floodline agglomerate results/{wildcards.experiment} solve > {log} 2>&1"
+        LAUNCH
+        + "floodline agglomerate results/{wildcards.experiment} solve > {log} 2>&1"
 
 
 rule neurons:
@@ -54,11 +62,15 @@ rule neurons:
     benchmark:
         "results/{experiment}/benchmarks/neurons.tsv"
     threads: 2
+    resources:
+        tasks=1,
+        mpi="",
     params:
         grow=CONFIG.agglomeration.grow.model_dump(mode="json"),
         config=section("storage"),
     shell:
-        "floodline agglomerate results/{wildcards.experiment} neurons > {log} 2>&1"
+        LAUNCH
+        + "floodline agglomerate results/{wildcards.experiment} neurons > {log} 2>&1"
 
 
 rule agglomerate:

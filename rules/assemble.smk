@@ -13,10 +13,13 @@ rule supervoxels:
     benchmark:
         "results/{experiment}/benchmarks/assemble.tsv"
     threads: 2
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("assembly", "storage"),
     shell:
-        "floodline assemble results/{wildcards.experiment} > {log} 2>&1"
+        LAUNCH + "floodline assemble results/{wildcards.experiment} > {log} 2>&1"
 
 
 rule assemble:

@@ -18,6 +18,9 @@ RESULTS = f"results/{CONFIG.name}"
 for name, value in LAUNCHER_ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 
+# The compute nodes of some machines are reached through the launcher only. Where there is none, mpi is empty.
+LAUNCH = "mpi='{resources.mpi}'; ${{mpi:+$mpi -n {resources.tasks}}} "
+
 
 def section(*keys):
     """Parts of the configuration, for `params`: only what passes through it makes a job run again."""

@@ -17,10 +17,13 @@ rule metrics:
     benchmark:
         "results/{experiment}/benchmarks/evaluate.tsv"
     threads: 2
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("evaluation"),
     shell:
-        "floodline evaluate results/{wildcards.experiment} > {log} 2>&1"
+        LAUNCH + "floodline evaluate results/{wildcards.experiment} > {log} 2>&1"
 
 
 rule evaluate:

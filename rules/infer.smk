@@ -15,11 +15,14 @@ rule flood:
         "results/{experiment}/benchmarks/flood_{shard}.tsv"
     threads: 2
     resources:
+        tasks=1,
+        mpi="",
         workers=2,
     params:
         config=section("network", "inference"),
     shell:
-        "floodline infer results/{wildcards.experiment} --shard {wildcards.shard}"
+        LAUNCH
+        + "floodline infer results/{wildcards.experiment} --shard {wildcards.shard}"
         " --workers {resources.workers} > {log} 2>&1"
 
 
@@ -41,5 +44,8 @@ rule inference_manifest:
         "results/{experiment}/inference/manifest.json",
     log:
         "results/{experiment}/logs/inference_manifest.log",
+    resources:
+        tasks=1,
+        mpi="",
     shell:
-        "floodline infer results/{wildcards.experiment} --finish > {log} 2>&1"
+        LAUNCH + "floodline infer results/{wildcards.experiment} --finish > {log} 2>&1"

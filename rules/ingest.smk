@@ -11,10 +11,13 @@ rule ingest_image:
         "results/{experiment}/logs/ingest_image.log",
     benchmark:
         "results/{experiment}/benchmarks/ingest_image.tsv"
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("seed", "image", "storage"),
     shell:
-        "floodline ingest results/{wildcards.experiment} image > {log} 2>&1"
+        LAUNCH + "floodline ingest results/{wildcards.experiment} image > {log} 2>&1"
 
 
 rule ingest_labels:
@@ -28,10 +31,13 @@ rule ingest_labels:
         "results/{experiment}/logs/ingest_labels.log",
     benchmark:
         "results/{experiment}/benchmarks/ingest_labels.tsv"
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("seed", "labels", "storage"),
     shell:
-        "floodline ingest results/{wildcards.experiment} labels > {log} 2>&1"
+        LAUNCH + "floodline ingest results/{wildcards.experiment} labels > {log} 2>&1"
 
 
 rule pyramid:
@@ -45,10 +51,14 @@ rule pyramid:
         "results/{experiment}/logs/pyramid_{layer}.log",
     benchmark:
         "results/{experiment}/benchmarks/pyramid_{layer}.tsv"
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("storage"),
     shell:
-        "floodline pyramid results/{wildcards.experiment} {wildcards.layer} > {log} 2>&1"
+        LAUNCH
+        + "floodline pyramid results/{wildcards.experiment} {wildcards.layer} > {log} 2>&1"
 
 
 rule ingest:

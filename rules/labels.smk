@@ -13,10 +13,14 @@ rule partitions:
     benchmark:
         "results/{experiment}/benchmarks/partitions.tsv"
     threads: 2
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("sites", "network"),
     shell:
-        "floodline labels results/{wildcards.experiment} partitions > {log} 2>&1"
+        LAUNCH
+        + "floodline labels results/{wildcards.experiment} partitions > {log} 2>&1"
 
 
 rule coordinates:
@@ -30,10 +34,14 @@ rule coordinates:
         "results/{experiment}/logs/coordinates.log",
     benchmark:
         "results/{experiment}/benchmarks/coordinates.tsv"
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("seed", "sites", "network"),
     shell:
-        "floodline labels results/{wildcards.experiment} coordinates > {log} 2>&1"
+        LAUNCH
+        + "floodline labels results/{wildcards.experiment} coordinates > {log} 2>&1"
 
 
 rule labels:

@@ -13,10 +13,13 @@ rule meshes:
     benchmark:
         "results/{experiment}/benchmarks/meshes.tsv"
     threads: 2
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("publishing"),
     shell:
-        "floodline publish results/{wildcards.experiment} meshes > {log} 2>&1"
+        LAUNCH + "floodline publish results/{wildcards.experiment} meshes > {log} 2>&1"
 
 
 rule skeletons:
@@ -32,10 +35,14 @@ rule skeletons:
     benchmark:
         "results/{experiment}/benchmarks/skeletons.tsv"
     threads: 2
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("publishing"),
     shell:
-        "floodline publish results/{wildcards.experiment} skeletons > {log} 2>&1"
+        LAUNCH
+        + "floodline publish results/{wildcards.experiment} skeletons > {log} 2>&1"
 
 
 rule connectome:
@@ -52,10 +59,14 @@ rule connectome:
         "results/{experiment}/logs/connectome.log",
     benchmark:
         "results/{experiment}/benchmarks/connectome.tsv"
+    resources:
+        tasks=1,
+        mpi="",
     params:
         config=section("publishing"),
     shell:
-        "floodline publish results/{wildcards.experiment} connectome > {log} 2>&1"
+        LAUNCH
+        + "floodline publish results/{wildcards.experiment} connectome > {log} 2>&1"
 
 
 rule viewer_state:
@@ -69,8 +80,11 @@ rule viewer_state:
         "results/{experiment}/neuroglancer.json",
     log:
         "results/{experiment}/logs/viewer_state.log",
+    resources:
+        tasks=1,
+        mpi="",
     shell:
-        "floodline publish results/{wildcards.experiment} state > {log} 2>&1"
+        LAUNCH + "floodline publish results/{wildcards.experiment} state > {log} 2>&1"
 
 
 rule publish:

@@ -17,8 +17,11 @@ rule report_page:
         "results/{experiment}/logs/report.log",
     benchmark:
         "results/{experiment}/benchmarks/report.tsv"
+    resources:
+        tasks=1,
+        mpi="",
     shell:
-        "floodline report results/{wildcards.experiment} > {log} 2>&1"
+        LAUNCH + "floodline report results/{wildcards.experiment} > {log} 2>&1"
 
 
 rule report:

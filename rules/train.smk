@@ -23,7 +23,7 @@ if CONFIG.training:
         params:
             config=section("seed", "network", "training", "inference"),
         shell:
-            "{resources.mpi} -n {resources.tasks} floodline train results/{wildcards.experiment} > {log} 2>&1"
+            LAUNCH + "floodline train results/{wildcards.experiment} > {log} 2>&1"
 
 else:
 
@@ -35,10 +35,13 @@ else:
             card="results/{experiment}/model/card.json",
         log:
             "results/{experiment}/logs/import_weights.log",
+        resources:
+            tasks=1,
+            mpi="",
         params:
             config=section("network"),
         shell:
-            "floodline train results/{wildcards.experiment} > {log} 2>&1"
+            LAUNCH + "floodline train results/{wildcards.experiment} > {log} 2>&1"
 
 
 rule train:

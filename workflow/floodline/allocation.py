@@ -3,10 +3,10 @@
 A queue gives so many hours and no more. A stage that needs more ends cleanly a little earlier, keeps what is done, and
 asks to be queued again; Snakemake waits meanwhile, and sees no failure.
 
-Who knows the end: Cobalt puts it into the environment (COBALT_ENDTIME, seconds since 1970); the job script of the
-`polaris` profile sets FLOODLINE_END; Slurm is asked, once, by the process that leads. Who queues again: Slurm at once
-(`scontrol requeue`); for Cobalt and PBS the job script names a file in FLOODLINE_UNFINISHED, and the profile's status
-program, which runs on the login node, submits the job again when it finds that file.
+Who knows the end: Cobalt puts it into the environment (COBALT_ENDTIME, seconds since 1970); the job script that
+floodline makes for PBS sets FLOODLINE_END; Slurm is asked, once, by the process that leads. Who queues again: Slurm at
+once (`scontrol requeue`); for Cobalt and PBS the job script names a file in FLOODLINE_UNFINISHED, and the status
+command (floodline.schedulers), which runs on the login node, submits the job again when it finds that file.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ def ask_to_continue() -> bool:
         Path(marker).touch()
         return True
     if job := os.environ.get("SLURM_JOB_ID"):
+        if os.environ.get("SLURM_PROCID", "0") != "0":
+            return True  # the first rank asks
         # Slurm ends this job at once and queues it anew under the same id.
         return subprocess.run(["scontrol", "requeue", job]).returncode == 0
     return False
