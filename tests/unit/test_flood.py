@@ -1,4 +1,4 @@
-"""The flood is the published algorithm: seeds, single updates, movement, and a whole run."""
+"""The flood is the published algorithm: single updates, movement, and a whole run."""
 
 from __future__ import annotations
 
@@ -22,28 +22,6 @@ from floodline.segmentation.contingency import tabulate
 from floodline.segmentation.scores import score
 
 MEAN, STDDEV, FOV = 128.0, 33.0, (33, 33, 33)  # of the published run
-
-
-# --- seeds -----------------------------------------------------------------------------------------------------------
-
-
-def test_seeds_of_the_reference_crop(fib25, fib25_image):
-    with h5py.File(fib25 / "reference_crop_a.h5") as reference:
-        crop = fib25_image[:110, :110, :110]
-        assert inside(peaks(crop, MEAN, STDDEV), crop.shape, FOV) == [tuple(p) for p in reference["seeds"][:]]
-
-
-def test_seeds_of_the_published_run(fib25_image):
-    found = peaks(fib25_image, MEAN, STDDEV)
-    seeds = inside(found, fib25_image.shape, FOV)
-    assert (len(found), len(seeds)) == (17_524, 12_464)
-    assert seeds[:3] == [(16, 18, 109), (16, 19, 228), (16, 22, 140)]
-    assert seeds[-1] == (233, 233, 232)
-
-
-def test_a_volume_without_edges_inside_the_margin_has_no_seeds_outside_it():
-    image = np.random.default_rng(0).integers(0, 255, (20, 40, 40)).astype(np.uint8)
-    assert inside(peaks(image, MEAN, STDDEV), image.shape, FOV) == []
 
 
 # --- probabilities ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -35,11 +36,19 @@ def _collect(model: type[BaseModel], path: str, sections: dict[type[BaseModel], 
     """Find the blocks below a model and give each the path of its first key as a title."""
     if model in sections:
         return
-    kind = model.model_fields.get("kind")
-    sections[model] = f"Source, kind {get_args(kind.annotation)[0]}" if kind else path or "The top level"
+    sections[model] = _variant(model) or path or "The top level"
     for key, field in model.model_fields.items():
         for child in _models(field.annotation):
             _collect(child, f"{path}.{key}".lstrip("."), sections)
+
+
+def _variant(model: type[BaseModel]) -> str | None:
+    """Title of one of several models that a key can hold: its noun, and the key that tells it from the others."""
+    for tag in ("kind", "policy"):
+        if tag in model.model_fields:
+            noun = re.findall("[A-Z][a-z0-9]*", model.__name__)[-1]
+            return f"{noun}, {tag} {get_args(model.model_fields[tag].annotation)[0]}"
+    return None
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -62,5 +71,5 @@ def _default(field: FieldInfo) -> str:
 
 
 def _meaning(field: FieldInfo) -> str:
-    # Only the key that tells the kinds of source apart has no description: its section is about it.
+    # Only the key that tells variants apart has no description: its section is about it.
     return (field.description or "As the title says.").replace("|", "\\|")

@@ -11,10 +11,12 @@ import numpy as np
 from scipy.special import expit, logit
 
 from floodline.config import Flood
+from floodline.ffn.restriction import Restriction
 from floodline.geometry import Triple, to_zyx
 
 # A voxel below this logit (probability 1/2) is a "no", which the disco rule never lets turn into a "yes".
 UNDECIDED = np.float32(0)
+CERTAIN = 255  # the highest quantised probability
 
 
 def logit_of(probability: float) -> np.float32:
@@ -40,15 +42,25 @@ class Canvas:
         seed: float32 logits of the object being flooded; NaN = not visited.
         segmentation: int32; 0 = free, -1 = a seed failed here, > 0 = id of an object.
         qprob: uint8 quantised probability of the object that owns the voxel.
+        restriction: where floods may not go.
     """
 
-    def __init__(self, image: np.ndarray, mean: float, stddev: float, fov_xyz: Sequence[int], options: Flood) -> None:
+    def __init__(
+        self,
+        image: np.ndarray,
+        mean: float,
+        stddev: float,
+        fov_xyz: Sequence[int],
+        options: Flood,
+        restriction: Restriction = Restriction(),
+    ) -> None:
         self.image = image
+        self.restriction = restriction
         self.mean, self.stddev = np.float32(mean), np.float32(stddev)
         self.shape: Triple = to_zyx(to_zyx(image.shape))
         self.fov = to_zyx(fov_xyz)
         self.margin = to_zyx([size // 2 for size in fov_xyz])
-        self.seed = np.full(image.shape, np.nan, dtype=np.float32)
+        self.clear()
         self.segmentation = np.zeros(image.shape, dtype=np.int32)
         self.qprob = np.zeros(image.shape, dtype=np.uint8)
         self.init = logit_of(options.init_activation)
@@ -56,6 +68,15 @@ class Canvas:
         self.move = logit_of(options.move_threshold)
         self.segment = logit_of(options.segment_threshold)
         self.disco = options.disco_seed_threshold
+
+    def clear(self) -> None:
+        """Forget what was predicted."""
+        self.seed = np.full(self.shape, np.nan, dtype=np.float32)
+
+    def keep(self, segmentation: np.ndarray) -> None:
+        """Take objects (ids from 1 on) from elsewhere, as certain as can be: floods never change them."""
+        self.segmentation[:] = segmentation
+        self.qprob[segmentation > 0] = CERTAIN
 
     def fits(self, position: Triple) -> bool:
         """Whether the field of view around a position (z, y, x) lies inside the sub-volume."""

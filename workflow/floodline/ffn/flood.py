@@ -23,6 +23,8 @@ from floodline.geometry import Triple, to_zyx, triple
 # What a flood asks of the network (image and seed logits in one field of view), and what it is sent (new logits).
 Flooding = Generator[tuple[np.ndarray, np.ndarray], np.ndarray, None]
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Seeds = Sequence[Triple] | np.ndarray
+"""Positions z, y, x in the order in which they are tried; an array has the shape (n, 3)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ObjectFlood:
 
 
 class Floods:
-    """Floods a canvas from seeds and keeps what came of each.
+    """Floods a canvas from seeds and keeps what came of each. Objects that are there already keep their ids.
 
     Between two calls of the network all state is in the attributes: `state` takes it out and `restore` puts it back, so
     that an interrupted flood goes on as if nothing had happened.
@@ -64,9 +66,10 @@ class Floods:
         counts: how many seeds were tried, skipped or failed, by reason; and network calls.
     """
 
-    def __init__(self, canvas: Canvas, options: Flood, deltas_xyz: Sequence[int], seeds: Sequence[Triple]) -> None:
+    def __init__(self, canvas: Canvas, options: Flood, deltas_xyz: Sequence[int], seeds: Seeds = ()) -> None:
         self.canvas = canvas
         self.seeds = seeds
+        self.kept = int(canvas.segmentation.max())
         self.deltas = to_zyx(deltas_xyz)
         self.boundary = to_zyx(options.min_boundary_dist_xyz)
         self.min_segment_size = options.min_segment_size
@@ -79,7 +82,7 @@ class Floods:
         """Flood from each seed (z, y, x) in turn."""
         while self.current or self.next_seed < len(self.seeds):
             if self.current is None:
-                start = self.seeds[self.next_seed]
+                start = triple(self.seeds[self.next_seed])
                 self.next_seed += 1
                 if not self._may_start(start):
                     continue
@@ -94,6 +97,9 @@ class Floods:
         canvas = self.canvas
         if not canvas.fits(start) or canvas.segmentation[start] > 0:
             self.counts["seeds_covered"] += 1
+            return False
+        if canvas.restriction.forbids_seed(start):
+            self.counts["seeds_masked"] += 1
             return False
         near = tuple(slice(max(p - d, 0), p + d + 1) for p, d in zip(start, self.boundary, strict=True))
         if (canvas.segmentation[near] > 0).any():
@@ -120,6 +126,10 @@ class Floods:
             if canvas.seed[frontier.start] < canvas.move:
                 self.counts["seed_got_too_weak"] += 1
                 return
+            if canvas.restriction.forbids(position):
+                self.counts["moves_masked"] += 1
+                frontier.queue.popleft()
+                continue
             logits = canvas.update(position, (yield canvas.network_input(position)))
             frontier.queue.popleft()
             frontier.visit(position, logits, canvas.move)
@@ -151,7 +161,7 @@ class Floods:
         if size < self.min_segment_size:
             self._fail(start, "too_small")
             return
-        identifier = len(self.segments) + 1
+        identifier = self.kept + len(self.segments) + 1
         segmentation[mask] = identifier
         canvas.qprob[window][mask] = quantise(canvas.seed[window][mask])
         self.segments.append(Segment(identifier, start, flood.calls, flood.seconds, size, overlaps))

@@ -1,7 +1,7 @@
-"""Where floods start: the peaks policy of google/ffn (commit 5637f78).
+"""Where floods start: places far from edges, the published policy of google/ffn (commit 5637f78).
 
 Everything is computed in slabs along z with the halo that each filter needs, so that beside the image only the distance
-transform is held as a whole; the seeds are the same as those of whole arrays.
+transform is held as a whole; the seeds are the same as those of whole arrays. The other policies are in seed_policies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import ndimage
 
-from floodline.geometry import Triple, to_zyx, triple
+from floodline.geometry import to_zyx
 
 EDGE_SIGMA = 49 / 6  # Gaussian blur of the gradient, its local threshold
 EDGE_HALO = 1 + int(4 * EDGE_SIGMA + 0.5)  # Sobel, and the Gaussian that SciPy cuts at four sigma
@@ -40,45 +40,57 @@ def find_edges(image: np.ndarray, mean: float, stddev: float) -> np.ndarray:
     return edges
 
 
-def local_maxima(distance: np.ndarray) -> np.ndarray:
-    """Positive local maxima (n, 3) z, y, x of a distance transform, ascending, off the border by PEAK_DISTANCE.
+def local_maxima(values: np.ndarray, min_distance: int = PEAK_DISTANCE, threshold: float = 0.0) -> np.ndarray:
+    """Local maxima (n, 3) z, y, x above a threshold, ascending, off the border by `min_distance`.
 
-    Tiny noise breaks ties, so that any two maxima are more than PEAK_DISTANCE apart along some axis.
+    Tiny noise breaks ties, so that any two maxima are more than `min_distance` apart along some axis.
     """
     random = np.random.RandomState(TIE_BREAKING_STATE)
-    noise = np.empty((0, *distance.shape[1:]))
+    noise = np.empty((0, *values.shape[1:]))
     first_of_noise = 0
     found = []
-    for around, own in _slabs(distance.shape[0], PEAK_DISTANCE):
+    for around, own in _slabs(values.shape[0], min_distance):
         # The noise is drawn once, in the order of the array, and only the slices still needed are kept.
-        fresh = random.random_sample((around.stop - first_of_noise - len(noise), *distance.shape[1:]))
+        fresh = random.random_sample((around.stop - first_of_noise - len(noise), *values.shape[1:]))
         noise = np.concatenate([noise[around.start - first_of_noise :], fresh])
         first_of_noise = around.start
-        noisy = distance[around] + noise * TIE_BREAKING_SCALE
-        peak = (noisy == ndimage.maximum_filter(noisy, 2 * PEAK_DISTANCE + 1, mode="nearest")) & (noisy > 0)
+        noisy = values[around] + noise * TIE_BREAKING_SCALE
+        peak = (noisy == ndimage.maximum_filter(noisy, 2 * min_distance + 1, mode="nearest")) & (noisy > threshold)
         found.append(np.argwhere(peak[own]) + np.array([around.start + own.start, 0, 0]))
     peaks = np.concatenate(found)
-    off_border = ((peaks >= PEAK_DISTANCE) & (peaks < np.array(distance.shape) - PEAK_DISTANCE)).all(axis=1)
+    off_border = ((peaks >= min_distance) & (peaks < np.array(values.shape) - min_distance)).all(axis=1)
     return peaks[off_border]
 
 
-def peaks(image: np.ndarray, mean: float, stddev: float) -> np.ndarray:
+def peaks(
+    image: np.ndarray,
+    mean: float,
+    stddev: float,
+    masked: np.ndarray | None = None,
+    segmented: np.ndarray | None = None,
+) -> np.ndarray:
     """Centres of the regions between edges, as (n, 3) z, y, x in ascending order.
 
     Args:
         image: z, y, x.
         mean: of the normalisation, as is `stddev`.
+        masked: voxels that count as edges (boolean), so that their borders draw no seeds.
+        segmented: voxels of objects (boolean), which hold no seeds.
     """
     import edt
 
     edges = find_edges(image, mean, stddev)
-    if edges.all():
+    if masked is not None:
+        edges |= masked
+    if edges.all() or not edges.any():
         return np.empty((0, 3), dtype=np.int64)
-    return local_maxima(edt.edt(~edges))
+    distance = edt.edt(np.logical_not(edges, out=edges))
+    if segmented is not None:
+        distance[segmented] = -1
+    return local_maxima(distance)
 
 
-def inside(seeds: np.ndarray, shape_zyx: Sequence[int], fov_xyz: Sequence[int]) -> list[Triple]:
+def inside(seeds: np.ndarray, shape_zyx: Sequence[int], fov_xyz: Sequence[int]) -> np.ndarray:
     """The seeds (n, 3) z, y, x whose field of view lies in the volume."""
     margin = np.array(to_zyx(fov_xyz)) // 2
-    fits = ((seeds >= margin) & (seeds + margin < np.array(shape_zyx))).all(axis=1)
-    return [triple(seed) for seed in seeds[fits]]
+    return seeds[((seeds >= margin) & (seeds + margin < np.array(shape_zyx))).all(axis=1)]

@@ -10,46 +10,24 @@ Times lie beside the blocks, in files of their own: the blocks themselves are th
 from __future__ import annotations
 
 import logging
-import time
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from floodline import allocation, pool
+from floodline import pool
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn import precision, weights
-from floodline.ffn.canvas import Canvas
-from floodline.ffn.flood import Floods, drive
 from floodline.ffn.network import InferenceNetwork
-from floodline.ffn.seeds import inside, peaks
 from floodline.geometry import Box
-from floodline.inference.checkpoint import Checkpoint
-from floodline.manifest import DamagedBlock, hash_of, hash_of_file, read_block, read_json, write_block, write_json
+from floodline.inference.parameters import parameters_of
+from floodline.inference.subvolume import flood_subvolume, forget_passes
+from floodline.manifest import DamagedBlock, read_block, read_json, write_block, write_json
 from floodline.progress import Meter
-from floodline.volumes.layer import Layer
 
 logger = logging.getLogger(__name__)
-
-
-def parameters_of(experiment: Experiment) -> str:
-    """Hash of all that decides the content of the blocks."""
-    config = experiment.config
-    return hash_of(
-        {
-            "inference": config.inference.model_dump(
-                mode="json", exclude={"shards", "precision", "checkpoint_seconds"}
-            ),
-            "precision": precision.resolve(config.inference.precision),
-            "network": config.network.model_dump(mode="json", exclude={"weights"}),
-            "weights": hash_of_file(experiment.model / "weights.npz"),
-            "normalisation": experiment.normalisation(),
-            "image": read_json(experiment.manifest("image")),
-        }
-    )
-
 
 Task = tuple[Box, str]
 """A sub-volume, and the hash of the parameters that its block is to have."""
@@ -98,7 +76,6 @@ class _Worker:
 
     def __init__(self, folder: Path) -> None:
         self.experiment = Experiment(folder)
-        self.image = Layer.open(self.experiment.layer("image"))
 
     @cached_property
     def network(self) -> InferenceNetwork:
@@ -111,54 +88,20 @@ class _Worker:
 def _flood_box(worker: _Worker, task: Task) -> Box:
     """Flood one sub-volume and write its block, unless it is there."""
     box, parameters = task
-    experiment, config = worker.experiment, worker.experiment.config
-    if _finished(experiment.block(box), parameters) is not None:
-        return box
-    began = time.monotonic()
-    image = worker.image.read(box)
-    mean, stddev = experiment.normalisation()
-    # The seeds come first: what finding them takes is given back before the canvas is made.
-    seeds = inside(peaks(image, mean, stddev), image.shape, config.network.fov_xyz)
-    canvas = Canvas(image, mean, stddev, config.network.fov_xyz, config.inference.flood)
-    floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz, seeds)
-    checkpoint = Checkpoint(experiment.block(box), parameters, config.inference.checkpoint_seconds)
-    checkpoint.resume(floods)
-    drive([floods.flood_all()], worker.network, partial(_between_calls, checkpoint, floods))
-    _write(experiment.block(box), parameters, canvas, floods, time.monotonic() - began)
-    checkpoint.discard()
-    logger.info(
-        "%s: %d objects, %d network calls, %.1f s",
-        box, len(floods.segments), floods.counts["network_calls"], time.monotonic() - began,
-    )  # fmt: skip
+    path = worker.experiment.block(box)
+    for partial_file in path.parent.glob(f".{path.stem}.*.partial"):
+        partial_file.unlink()  # left by a run that was killed while it wrote
+    if _finished(path, parameters) is None:
+        result = flood_subvolume(worker.experiment, box, parameters, lambda: worker.network)
+        block = result.block()
+        write_json(_times(path), result.times())
+        write_block(path, parameters, block)
+        logger.info(
+            "%s: %d objects, %d network calls, %.1f s",
+            box, len(block["ids"]), result.counts["network_calls"], result.seconds,
+        )  # fmt: skip
+    forget_passes(path)
     return box
-
-
-def _between_calls(checkpoint: Checkpoint, floods: Floods) -> None:
-    if allocation.is_ending():
-        checkpoint.keep(floods)
-        raise allocation.OutOfTime
-    checkpoint.keep_if_due(floods)
-
-
-def _write(path: Path, parameters: str, canvas: Canvas, floods: Floods, seconds: float) -> None:
-    segments = floods.segments
-    write_json(_times(path), {"seconds": seconds, "object_seconds": [s.seconds for s in segments]})
-    overlaps = [(segment.id, earlier, voxels) for segment in segments for earlier, voxels in segment.overlaps]
-    counts = sorted(floods.counts.items())
-    write_block(
-        path,
-        parameters,
-        {
-            "segmentation": np.maximum(canvas.segmentation, 0),
-            "qprob": canvas.qprob,
-            "origins": np.array([(s.id, *s.start) for s in segments], dtype=np.int32).reshape(-1, 4),
-            "calls": np.array([s.calls for s in segments], dtype=np.int64),
-            "sizes": np.array([s.voxels for s in segments], dtype=np.int64),
-            "overlaps": np.array(overlaps, dtype=np.int64).reshape(-1, 3),
-            "count_names": np.array([name for name, _ in counts], dtype="U32"),
-            "counts": np.array([count for _, count in counts], dtype=np.int64),
-        },
-    )
 
 
 def _times(block: Path) -> Path:
@@ -195,7 +138,7 @@ def finish(experiment: Experiment) -> None:
             {
                 "box_xyz": box.corners,
                 "file": str(path.relative_to(manifest.parent)),
-                "segments": len(block["sizes"]),
+                "segments": len(block["ids"]),
                 "voxels_segmented": int(block["sizes"].sum()),
                 "seconds": read_json(_times(path))["seconds"],
                 **dict(zip(block["count_names"].tolist(), block["counts"].tolist(), strict=True)),

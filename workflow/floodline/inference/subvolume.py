@@ -1,0 +1,163 @@
+"""One sub-volume: what is read, in which order it is flooded, and what is kept meanwhile.
+
+With split consensus a sub-volume is flooded twice. The first pass's result is kept in a file of its own, beside the
+block to be, until both are there; so an interruption in either pass costs no more than the time between checkpoints,
+and memory holds one pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from floodline import allocation
+from floodline.config import Seeds
+from floodline.experiment import Experiment
+from floodline.ffn.canvas import Canvas
+from floodline.ffn.flood import Floods, Predict, drive
+from floodline.ffn.restriction import Restriction
+from floodline.ffn.seed_policies import Ground, find_seeds, invert
+from floodline.geometry import Box
+from floodline.inference.checkpoint import Checkpoint
+from floodline.inference.consensus import agree
+from floodline.inference.contrast import matched, normalisation_of, reference_of
+from floodline.inference.masks import read_scaled, restriction_of
+from floodline.inference.passes import Pass, Policy
+from floodline.inference.result import Result
+from floodline.manifest import DamagedBlock, hash_of, read_block, write_block
+from floodline.segmentation.relabel import compact
+from floodline.volumes.layer import Layer
+from floodline.volumes.sources import open_source
+
+logger = logging.getLogger(__name__)
+
+FORWARD, REVERSE = ".forward", ".reverse"
+"""Suffixes of the passes' results, beside the block to be."""
+
+
+@dataclass(frozen=True)
+class Subvolume:
+    """What a flood needs to know of a sub-volume; arrays are z, y, x."""
+
+    experiment: Experiment
+    box: Box
+    image: np.ndarray
+    mean: float
+    stddev: float
+    restriction: Restriction
+    initial: np.ndarray | None
+    initial_ids: np.ndarray
+
+    @classmethod
+    def read(cls, experiment: Experiment, box: Box) -> Subvolume:
+        """Read image, masks and initial segmentation.
+
+        Raises:
+            FloodlineError: one of them is missing, damaged, or does not cover the sub-volume.
+        """
+        image = Layer.open(experiment.layer("image")).read(box)
+        restriction = restriction_of(experiment, box, image)
+        reference = reference_of(experiment)
+        if reference is not None:
+            image = matched(image, reference, restriction.closed)
+        initial, ids = _initial_segmentation(experiment, box)
+        return cls(experiment, box, image, *normalisation_of(experiment, reference), restriction, initial, ids)
+
+    def forward(self) -> list[Policy]:
+        """The configured policies."""
+        return [partial(self._find, policy) for policy in self.experiment.config.inference.seeds]
+
+    def reverse(self, origins: np.ndarray) -> list[Policy]:
+        """The policies of the second pass: the first one's `origins` inverted, or its seeds reversed."""
+        if self.experiment.config.inference.consensus_order == "invert_origins":
+            return [lambda _: invert(origins)]
+        return [partial(_last_first, policy) for policy in self.forward()]
+
+    def _find(self, policy: Seeds, segmentation: np.ndarray) -> np.ndarray:
+        masked = self.restriction.seedless
+        ground = Ground(self.box, self.image, self.mean, self.stddev, segmentation, masked)
+        return find_seeds(policy, ground, self.experiment.config.network.fov_xyz)
+
+    def flood(self, policies: list[Policy], predict: Predict, checkpoint: Checkpoint) -> Result:
+        """Flood from the seeds of these policies, from the checkpoint on if there is one."""
+        options, network = self.experiment.config.inference.flood, self.experiment.config.network
+        canvas = Canvas(self.image, self.mean, self.stddev, network.fov_xyz, options, self.restriction)
+        if self.initial is not None:
+            canvas.keep(self.initial)
+        one = Pass(Floods(canvas, options, network.deltas_xyz), policies)
+        checkpoint.resume(one)
+        drive([one.flood_all()], predict, partial(_between_calls, checkpoint, one))
+        return Result.of(one, self.initial_ids)
+
+
+def _last_first(policy: Policy, segmentation: np.ndarray) -> np.ndarray:
+    return policy(segmentation)[::-1]
+
+
+def _initial_segmentation(experiment: Experiment, box: Box) -> tuple[np.ndarray | None, np.ndarray]:
+    """Objects to keep, numbered from 1 on, and the ids that they have in their source."""
+    source = experiment.config.inference.initial_segmentation
+    if source is None:
+        return None, np.zeros(0, np.uint64)
+    volume = open_source(source, experiment.config.seed, "labels")
+    numbers, ids = compact(read_scaled(volume, (1, 1, 1), box, "inference.initial_segmentation"))
+    return numbers, ids[1:].astype(np.uint64)
+
+
+def _between_calls(checkpoint: Checkpoint, one: Pass) -> None:
+    if allocation.is_ending():
+        checkpoint.keep(one)
+        raise allocation.OutOfTime
+    checkpoint.keep_if_due(one)
+
+
+def flood_subvolume(experiment: Experiment, box: Box, parameters: str, predict: Callable[[], Predict]) -> Result:
+    """Flood a sub-volume once, or twice for the consensus.
+
+    Args:
+        parameters: hash of all that decides the result.
+        predict: gives the network.
+
+    Raises:
+        OutOfTime: the scheduler is about to end the job; a checkpoint was kept.
+    """
+    wanted, path = experiment.config.inference, experiment.block(box)
+    subvolume = Subvolume.read(experiment, box)
+    if wanted.consensus is None:
+        return subvolume.flood(subvolume.forward(), predict(), Checkpoint(path, parameters, wanted.checkpoint_seconds))
+
+    def kept_pass(suffix: str, policies: Callable[[], list[Policy]]) -> Result:
+        own = path.with_suffix(suffix)
+        of_pass = hash_of([parameters, suffix])
+        result = _read_pass(own, of_pass)
+        if result is None:
+            checkpoint = Checkpoint(path, of_pass, wanted.checkpoint_seconds)
+            result = subvolume.flood(policies(), predict(), checkpoint)
+            write_block(own, of_pass, result.block() | {k: np.asarray(v) for k, v in result.times().items()})
+        return result
+
+    origins = kept_pass(FORWARD, subvolume.forward).origins
+    reverse = kept_pass(REVERSE, lambda: subvolume.reverse(origins))
+    return agree(kept_pass(FORWARD, subvolume.forward), reverse, wanted.consensus_min_size)
+
+
+def _read_pass(path: Path, parameters: str) -> Result | None:
+    try:
+        block = read_block(path, parameters)
+    except DamagedBlock:
+        logger.warning("%s is damaged: its pass is made again", path)
+        return None
+    if block is None:
+        return None
+    return Result.from_block(block, {"seconds": float(block["seconds"]), "object_seconds": block["object_seconds"]})
+
+
+def forget_passes(path: Path) -> None:
+    """Delete what was kept on the way to a block that is there now."""
+    for suffix in (FORWARD, REVERSE, Checkpoint.SUFFIX):
+        path.with_suffix(suffix).unlink(missing_ok=True)
