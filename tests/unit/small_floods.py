@@ -19,7 +19,8 @@ FLOOD = {"move_threshold": 0.5, "segment_threshold": 0.5, "min_segment_size": 30
 
 def make(folder: Path, subvolumes: int = 1, **inference: object) -> Experiment:
     """Sub-volumes of SIZE voxels a side along x, with a model whose weights are always the same."""
-    image = phantom.image((SIZE, SIZE, SIZE * subvolumes), 3)
+    one = phantom.image((SIZE, SIZE, SIZE), 3)
+    image = np.concatenate([one[:, :, :: 1 - 2 * (number % 2)] for number in range(subvolumes)], axis=2)
     keys = {
         "subvolume_size_xyz": [SIZE] * 3,
         "overlap_xyz": [0, 0, 0],

@@ -1,0 +1,346 @@
+"""Inference of sub-volumes: what decides a block, what it keeps, and when it is made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import small_floods
+import yaml
+from floods import make_experiment
+from hypothesis import given
+from hypothesis.extra import numpy as arrays
+
+from floodline import config as configuration
+from floodline.errors import FloodlineError
+from floodline.experiment import Experiment
+from floodline.geometry import Box
+from floodline.inference import run
+from floodline.inference.contrast import matched, normalisation_of, reference_of
+from floodline.inference.parameters import parameters_of
+from floodline.inference.subvolume import flood_subvolume
+from floodline.manifest import read_block, read_json
+from floodline.volumes.layer import Layer
+
+
+def blocks_of(experiment: Experiment) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(experiment.block(experiment.subvolumes[0]).parent.glob("*.block"))
+    }
+
+
+def change(experiment: Experiment, **inference: object) -> Experiment:
+    """The same folder with other keys of `inference`."""
+    path = experiment.folder / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["inference"].update(inference)
+    path.write_text(configuration.dump(configuration.parse(values)))
+    return Experiment(experiment.folder)
+
+
+@pytest.fixture(scope="module")
+def flooded(tmp_path_factory) -> tuple[Experiment, dict[str, bytes]]:
+    """Two sub-volumes, flooded."""
+    experiment = small_floods.make(tmp_path_factory.mktemp("flooded"), 2)
+    run.run(experiment, 0, 1)
+    run.finish(experiment)
+    return experiment, blocks_of(experiment)
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_block_is_consistent(flooded):
+    experiment, _ = flooded
+    for entry in read_json(experiment.manifest("inference"))["blocks"]:
+        block = read_block(experiment.inference / entry["file"])
+        segmentation = block["segmentation"]
+        ids, sizes = np.unique(segmentation[segmentation > 0], return_counts=True)
+        assert len(ids) > 2
+        assert block["ids"].tolist() == block["origins"][:, 0].tolist() == ids.tolist()
+        assert block["sizes"].tolist() == sizes.tolist()
+        assert ((block["qprob"] > 0) == (segmentation > 0)).all()
+        assert [segmentation[tuple(origin[1:])] for origin in block["origins"]] == ids.tolist()
+        assert (block["overlaps"][:, 1] < block["overlaps"][:, 0]).all()
+        counts = dict(zip(block["count_names"].tolist(), block["counts"].tolist(), strict=True))
+        assert counts["network_calls"] >= block["calls"].sum() > 0
+        assert (entry["segments"], entry["voxels_segmented"]) == (len(ids), (segmentation > 0).sum())
+        assert entry["network_calls"] == counts["network_calls"]
+        times = read_json((experiment.inference / entry["file"]).with_suffix(".times.json"))
+        assert len(times["object_seconds"]) == len(ids)
+
+
+def test_the_same_configuration_gives_the_same_bytes_with_any_number_of_shards(flooded, tmp_path):
+    again = small_floods.make(tmp_path, 2, shards=2)
+    run.run(again, 1, 1)
+    with pytest.raises(FloodlineError, match="is missing or was made with other parameters"):
+        run.finish(again)
+    run.run(again, 0, 1)
+    run.finish(again)
+    assert blocks_of(again) == flooded[1]
+
+
+def damaged(content: bytes, how: str) -> bytes:
+    match how:
+        case "cut short":
+            return content[:-100]
+        case "empty":
+            return b""
+        case "a byte flipped":
+            middle = len(content) // 2
+            return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        case _:
+            return content.replace(b'"blake2b"', b'"blake2c"')
+
+
+@pytest.mark.parametrize("how", ["cut short", "empty", "a byte flipped", "another header"])
+def test_a_damaged_block_is_reported_and_made_again(flooded, caplog, how):
+    experiment, whole = flooded
+    first, second = (experiment.block(box) for box in experiment.subvolumes)
+    first.write_bytes(damaged(first.read_bytes(), how))
+    untouched = second.stat().st_mtime_ns
+    with pytest.raises(FloodlineError, match=first.name):
+        run.finish(experiment)
+    assert not experiment.manifest("inference").is_file()
+    caplog.clear()
+    run.run(experiment, 0, 1)
+    run.finish(experiment)
+    assert [record.message for record in caplog.records if "damaged" in record.message] == [
+        f"{first} is damaged and will be computed again"
+    ]
+    assert blocks_of(experiment) == whole
+    assert second.stat().st_mtime_ns == untouched, "what is whole is not made again"
+
+
+def test_a_damaged_checkpoint_is_reported_and_its_sub_volume_starts_again(flooded, caplog):
+    experiment, whole = flooded
+    block = experiment.block(experiment.subvolumes[0])
+    block.unlink()
+    block.with_suffix(".checkpoint").write_bytes(b"half a checkp")
+    run.run(experiment, 0, 1)
+    assert "its sub-volume starts again" in caplog.text
+    assert blocks_of(experiment) == whole
+    assert not block.with_suffix(".checkpoint").exists()
+
+
+def test_a_block_of_other_parameters_is_not_taken(tmp_path):
+    experiment = small_floods.make(tmp_path)
+    box = experiment.subvolumes[0]
+    run.run(experiment, 0, 1)
+    whole = experiment.block(box).read_bytes()
+    other = change(experiment, flood={**small_floods.FLOOD, "min_segment_size": 300})
+    with pytest.raises(FloodlineError, match="other parameters"):
+        run.finish(other)
+    run.run(other, 0, 1)
+    assert read_block(other.block(box))["sizes"].min() >= 300
+    run.run(change(other, flood=small_floods.FLOOD), 0, 1)
+    assert experiment.block(box).read_bytes() == whole
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_path):
+    experiment = small_floods.make(tmp_path)
+    points, mask = tmp_path / "points.csv", tmp_path / "mask.h5"
+    points.write_text("x,y,z\n12,12,12\n")
+    histogram = tmp_path / "histogram.json"
+    histogram.write_text(json.dumps([1] * 256))
+    with h5py.File(mask, "w") as file:
+        file["data"] = np.zeros((24, 24, 24), np.uint8)
+    source = {"kind": "hdf5", "path": str(mask), "dataset": "data"}
+    plain = parameters_of(experiment)
+    assert parameters_of(change(experiment, shards=7, checkpoint_seconds=1.0)) == plain
+    changes: list[dict] = [
+        {"image_mean": 1.0},
+        {"image_stddev": 2.0},
+        {"flood": {"disco_seed_threshold": -1}},
+        {"seeds": [{"policy": "peaks", "reversed": True}]},
+        {"seeds": [{"policy": "points", "path": str(points)}]},
+        {"masks": [{"kind": "volume", "source": source}]},
+        {"seed_masks": [{"kind": "volume", "source": source}]},
+        {"shift_mask": {"dx": source, "dy": source}},
+        {"initial_segmentation": source},
+        {"reference_histogram": str(histogram)},
+        {"consensus": "split"},
+        {"consensus_order": "reversed_seeds"},
+        {"consensus_min_size": 5},
+    ]
+
+    def all_hashes() -> list[str]:
+        return [parameters_of(change(small_floods.make(tmp_path), **keys)) for keys in changes]
+
+    before = all_hashes()
+    assert len({plain, *before}) == len(changes) + 1
+    points.write_text("x,y,z\n12,12,13\n")
+    histogram.write_text(json.dumps([2] * 256))
+    with h5py.File(mask, "a") as file:
+        file["data"][0, 0, 0] = 1
+    changed = [new != old for new, old in zip(all_hashes(), before, strict=True)]
+    assert changed == [False] * 4 + [True] * 6 + [False] * 3, "the files' content decides, too"
+    network = change(experiment)
+    weights = network.model / "weights.npz"
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    assert parameters_of(small_floods.make(tmp_path / "other")) == plain
+    assert parameters_of(network) != plain
+
+
+# --- an initial segmentation -----------------------------------------------------------------------------------------
+
+
+def fill_bright(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+    """A network that takes the bright voxels for the object, and is surest in the middle of its view."""
+    centre = np.array(image.shape[1:]).reshape(3, 1, 1, 1) // 2
+    distance = np.abs(np.indices(image.shape[1:]) - centre).sum(axis=0).astype(np.float32)
+    return np.where(image > 0, 5 - distance / 100, np.float32(-5))
+
+
+def with_initial(folder: Path, initial: np.ndarray, **inference: object) -> Experiment:
+    """A bright volume at x 5, y 6, z 7 with objects to keep; the source of these starts at 0."""
+    image = np.full((12, 12, 30), 200, np.uint8)
+    whole = np.zeros((19, 18, 35), np.uint64)
+    whole[7:, 6:, 5:] = initial
+    with h5py.File(folder / "initial.h5", "w") as file:
+        file["ids"] = whole
+    keys = {
+        "subvolume_size_xyz": [30, 12, 12],
+        "overlap_xyz": [0, 0, 0],
+        "image_mean": 100,
+        "flood": {"min_segment_size": 10},
+        "seeds": [{"policy": "grid", "step": 3, "offsets": [2]}],
+        "initial_segmentation": {"kind": "hdf5", "path": str(folder / "initial.h5"), "dataset": "ids"},
+        **inference,
+    }
+    network = {"weights": "none", "fov_xyz": [5, 5, 5], "deltas_xyz": [2, 2, 2]}
+    return make_experiment(folder, image, (1, 1, 1), (0, 0, 0), (5, 6, 7), inference=keys, network=network)
+
+
+@pytest.mark.parametrize("consensus", [None, "split"])
+def test_an_initial_segmentation_is_kept_and_the_rest_filled(tmp_path, consensus):
+    initial = np.zeros((12, 12, 30), np.uint64)
+    initial[:, :, :4] = 2**40 + 7
+    initial[:, :, 20:] = 3
+    initial[0, 0, 10:13] = 12  # fewer voxels than any flood may keep
+    experiment = with_initial(tmp_path, initial, consensus=consensus, consensus_min_size=10)
+    block = flood_subvolume(experiment, experiment.subvolumes[0], "p", lambda: fill_bright).block()
+    names = np.concatenate([[0], block["initial_ids"]])
+    assert sorted(block["initial_ids"].tolist()) == [3, 12, 2**40 + 7]
+    there = initial > 0
+    np.testing.assert_array_equal(names[block["segmentation"][there]], initial[there])
+    assert (block["qprob"][there] == 255).all()
+    assert set(block["ids"].tolist()) == {1, 2, 3, 4}
+    (origin,) = block["origins"].tolist()
+    assert origin[0] == 4
+    assert (block["segmentation"][2:-2, 2:-2, 4:20] == 4).all()
+    assert set(block["overlaps"][:, 0].tolist()) == {4}
+
+
+def test_an_initial_segmentation_that_does_not_cover_the_image_is_one_sentence(tmp_path):
+    experiment = with_initial(tmp_path, np.zeros((12, 12, 30), np.uint64))
+    with h5py.File(tmp_path / "initial.h5", "w") as file:
+        file["ids"] = np.zeros((5, 5, 5), np.uint8)
+    with pytest.raises(FloodlineError, match=r"inference.initial_segmentation covers .* does not hold all of x 5..35"):
+        flood_subvolume(experiment, experiment.subvolumes[0], "p", lambda: fill_bright)
+
+
+# --- contrast --------------------------------------------------------------------------------------------------------
+
+
+IMAGES = arrays.arrays(np.uint8, (3, 6, 7))
+
+
+def cumulative(image: np.ndarray) -> np.ndarray:
+    return np.bincount(image.ravel(), minlength=256).cumsum() / image.size
+
+
+@given(IMAGES, IMAGES)
+def test_matching_gives_every_slice_the_reference_s_grey_values_and_keeps_their_order(image, reference):
+    result = matched(image, cumulative(reference))
+    assert set(np.unique(result)) <= set(np.unique(reference))
+    for before, after in zip(image, result, strict=True):
+        order = np.argsort(before, axis=None, kind="stable")
+        assert (np.diff(after.ravel()[order].astype(int)) >= 0).all()
+        # No table of grey values can come closer: each value's share reaches the reference's, and one less would not.
+        share, wanted = cumulative(before), cumulative(reference)
+        for old, new in set(zip(before.ravel().tolist(), after.ravel().tolist(), strict=True)):
+            assert wanted[new] >= share[old] - 1e-9
+            assert new == 0 or wanted[new - 1] < share[old]
+
+
+@given(arrays.arrays(np.uint8, (6, 7)))
+def test_matching_to_itself_changes_nothing(slice_):
+    image = np.stack([slice_, slice_[::-1]])
+    np.testing.assert_array_equal(matched(image, cumulative(slice_)), image)
+
+
+@given(IMAGES, arrays.arrays(bool, (3, 6, 7)))
+def test_masked_voxels_do_not_count(image, masked):
+    reference = cumulative(np.arange(0, 256, 5, dtype=np.uint8))
+    noise = np.where(masked, 255 - image, image)
+    for z in range(3):
+        result = matched(image[z : z + 1], reference, masked[z : z + 1])
+        other = matched(noise[z : z + 1], reference, masked[z : z + 1])
+        np.testing.assert_array_equal(result[~masked[z : z + 1]], other[~masked[z : z + 1]])
+
+
+@pytest.mark.parametrize("kind", ["counts.json", "fractions.npy", "cumulative.npy"])
+def test_a_reference_comes_as_counts_or_cumulative_and_sets_the_normalisation(tmp_path, kind):
+    values = np.random.default_rng(0).integers(40, 90, 5000)
+    counts = np.bincount(values, minlength=256)
+    path = tmp_path / kind
+    match kind:
+        case "counts.json":
+            path.write_text(json.dumps(counts.tolist()))
+        case "fractions.npy":
+            np.save(path, counts / counts.sum())
+        case _:
+            np.save(path, counts.cumsum() / counts.sum())
+    experiment = small_floods.make(tmp_path, reference_histogram=str(path))
+    reference = reference_of(experiment)
+    np.testing.assert_allclose(reference, counts.cumsum() / counts.sum())
+    assert normalisation_of(experiment, reference) == pytest.approx((values.mean(), values.std()))
+    assert normalisation_of(change(experiment, image_mean=3, image_stddev=4), reference) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "does not exist"),
+        ("[1, 2]", "256 numbers"),
+        ("no", "cannot be read"),
+        (json.dumps([-1] * 256), "negative"),
+    ],
+)
+def test_a_reference_that_is_none_is_one_sentence(tmp_path, content, says):
+    path = tmp_path / "histogram.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(FloodlineError, match=says):
+        reference_of(small_floods.make(tmp_path, reference_histogram=str(path)))
+
+
+def test_floods_see_the_matched_image(tmp_path):
+    """A volume whose contrast was changed is flooded like the original."""
+    original = small_floods.make(tmp_path / "original")
+    image = Layer.open(original.layer("image")).read(original.image_box)
+    each = np.concatenate([image[z : z + 1].ravel() for z in range(len(image))])
+    histogram = tmp_path / "histogram.npy"
+    np.save(histogram, np.bincount(each, minlength=256))
+    results = []
+    for name, grey in (("a", image), ("b", (image // 2 + 60).astype(np.uint8))):
+        experiment = small_floods.make(tmp_path / name, reference_histogram=str(histogram))
+        layer = Layer.open(experiment.layer("image"))
+        layer.write(Box.of_array(grey.shape), grey)
+        seen = []
+
+        def network(patch: np.ndarray, seed: np.ndarray, seen: list = seen) -> np.ndarray:
+            seen.append(patch)
+            return fill_bright(patch, seed)
+
+        flood_subvolume(experiment, experiment.subvolumes[0], "p", lambda network=network: network)
+        results.append(np.stack(seen[:1]))
+    assert np.abs(results[0] - results[1]).max() * image.std() < 12, "half of the grey values are gone, not more"
