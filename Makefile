@@ -17,6 +17,7 @@ $(VENV)/.installed: envs/build.lock envs/requirements.lock envs/horovod.lock env
 demo: setup ## the whole chain on a generated volume, with scores, a report and a viewer state
 	@$(RUN) snakemake --profile profiles/local
 	@echo "The report: results/demo/report.html"
+	@echo "Image, neurons and mistakes in 3D: $(VENV)/bin/floodline view results/demo"
 
 test: setup ## what must hold
 	@$(RUN) python -m pytest tests -m "not slow" $(PYTEST)

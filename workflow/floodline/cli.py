@@ -53,6 +53,55 @@ def schema(
     print(reference.markdown() if markdown else json.dumps(configuration.schema(), indent=2))
 
 
+@app.command(rich_help_panel="Set up")
+def new(
+    folder: Annotated[Path, typer.Argument(help="A folder for it; its name names the experiment.", show_default=False)],
+    image: Annotated[str, typer.Argument(help="The image: a path or URL, as for `info`.", show_default=False)],
+    labels: Annotated[str | None, typer.Option(help="Proofread labels to train on.", show_default=False)] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="A trained network, in place of training.", show_default=False)
+    ] = None,
+    voxel_size: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="X Y Z in nanometres, where the image does not say.", show_default=False),
+    ] = None,
+) -> None:
+    """Begin a configuration from a volume's own metadata."""
+    from floodline import starter
+
+    path = starter.new(folder, image, labels, weights, voxel_size)
+    print(f"{path}\nRead it, then: snakemake --profile profiles/local --configfile {path} --dry-run")
+
+
+@app.command(rich_help_panel="Set up")
+def doctor() -> None:
+    """Say what is missing on this machine and how to get it; status 1 if anything is."""
+    from floodline import doctor as doctors
+
+    findings = doctors.examine()
+    for finding in findings:
+        print(finding)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Look at it")
+def info(
+    volume: Annotated[
+        str,
+        typer.Argument(
+            help="A folder, file or pattern of slices, an HDF5 file (file.h5:dataset), a precomputed layer (folder or "
+            "URL), or an experiment's folder.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Say what a volume is: size, type, voxels, chunks; and how a configuration names it."""
+    from floodline import starter
+
+    print(starter.describe(volume), end="")
+
+
 @app.command(rich_help_panel="Stages")
 def ingest(
     folder: Folder,
@@ -174,10 +223,11 @@ def evaluate(folder: Folder) -> None:
 def publish(
     folder: Folder,
     step: Annotated[
-        Literal["meshes", "skeletons", "connectome", "state", "all"], typer.Argument(help="Which product.")
+        Literal["meshes", "skeletons", "connectome", "state", "handover", "all"],
+        typer.Argument(help="Which product."),
     ] = "all",
 ) -> None:
-    """Make meshes, skeletons, the table of contacts, and a Neuroglancer state."""
+    """Make meshes, skeletons, the table of contacts, a Neuroglancer state, and files for proofreading tools."""
     experiment = Experiment(folder)
     if step in ("meshes", "all"):
         from floodline.publishing import meshes
@@ -195,6 +245,10 @@ def publish(
         from floodline.publishing import state
 
         state.run(experiment)
+    if step in ("handover", "all"):
+        from floodline.publishing import handover
+
+        handover.run(experiment)
 
 
 @app.command(rich_help_panel="Stages")
@@ -203,6 +257,21 @@ def report(folder: Folder) -> None:
     from floodline.publishing import report as reporting
 
     reporting.run(Experiment(folder))
+
+
+@app.command(rich_help_panel="Look at it")
+def view(
+    folder: Folder,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any that is free.", min=0, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets every machine in.")] = "127.0.0.1",
+    allow_origin: Annotated[
+        str | None, typer.Option(help="Web site of a hosted Neuroglancer that may read the data.")
+    ] = None,
+) -> None:
+    """Serve an experiment and the Neuroglancer viewer, and print the link to open. Needs no network."""
+    from floodline.publishing import viewer
+
+    viewer.run(Experiment(folder), host, port, allow_origin)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from floodline.experiment import Experiment
 from floodline.geometry import Box
 from floodline.manifest import read_json, write_json
+from floodline.publishing import places
 from floodline.publishing.colours import PALETTE
 from floodline.publishing.sizes import largest_neurons
 
@@ -18,8 +19,9 @@ SEGMENTATIONS = {"labels": "truth", "supervoxels": "supervoxels", "neurons": "ne
 def run(experiment: Experiment) -> None:
     """Write `neuroglancer.json`, with sources below `publishing.data_url`.
 
-    The layers that exist are in it: image, truth, supervoxels and neurons. The neurons are shown, the largest of those
-    that have both mesh and skeleton are selected; truth and supervoxels wait to be switched on.
+    The layers that exist are in it: image, truth, supervoxels, neurons, decisions, mergers and splits. The neurons are
+    shown, the largest of those that have both mesh and skeleton are selected; truth, supervoxels and decisions wait to
+    be switched on.
     """
     write_json(experiment.folder / "neuroglancer.json", build(experiment, experiment.config.publishing.data_url))
 
@@ -55,7 +57,7 @@ def build(experiment: Experiment, data_url: str) -> dict[str, Any]:
         "position": [(a + b) / 2 for a, b in zip(box.start_xyz, box.stop_xyz, strict=True)],
         "crossSectionScale": min(1.0, extent / PIXELS_A_PANEL),
         "projectionScale": 1.5 * extent,
-        "layers": layers,
+        "layers": [*layers, *places.layers(experiment)],
         "selectedLayer": {"layer": layers[-1]["name"], "visible": False},
         "layout": "4panel",
         "showSlices": False,
