@@ -24,7 +24,7 @@ KEYS: dict[str, Any] = {
     "checkpoint_seconds": 0.01,
     "consensus": "split",
     "consensus_min_size": 20,
-    "seeds": [{"policy": "peaks"}, {"policy": "fill_empty_space"}],
+    "seeds": [{"policy": "grid", "step": 12, "offsets": [8]}, {"policy": "peaks"}],
 }
 
 
