@@ -13,7 +13,8 @@ from floodline import reference
 from floodline.errors import FloodlineError
 
 ROOT = Path(__file__).parents[2]
-SMALLEST = {"name": "x", "image": {"source": {"kind": "phantom"}}, "network": {"weights": "w"}}
+PHANTOM = {"kind": "phantom"}
+SMALLEST = {"name": "x", "image": {"source": PHANTOM}, "network": {"weights": "w"}}
 
 
 def sentence(**changes: object) -> str:
@@ -63,6 +64,8 @@ def test_unknown_keys_are_named_with_the_nearest_right_one():
     assert "unknown key 'agglomeraton': did you mean 'agglomeration'?" in sentence(agglomeraton={})
     text = sentence(image={"source": {"kind": "phantom", "sise_xyz": [1, 1, 1]}})
     assert "unknown key 'image.source.sise_xyz': did you mean 'size_xyz'?" in text
+    text = sentence(inference={"seeds": [{"policy": "peaks"}, {"policy": "grid", "steps": 3}]})
+    assert "unknown key 'inference.seeds.1.steps': did you mean 'step'?" in text
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,10 @@ def test_unknown_keys_are_named_with_the_nearest_right_one():
         ({"image": {"source": {"kind": "hdf5", "path": "p"}}}, "key 'image.source.dataset' is missing"),
         ({"inference": {"subvolume_size_xyz": [64, 64, 64], "overlap_xyz": [64, 0, 0]}}, "must be smaller than"),
         ({"inference": {"subvolume_size_xyz": [30, 64, 64]}}, "must hold at least one network.fov_xyz"),
+        ({"inference": {"seeds": [{"policy": "peeks"}]}}, "'inference.seeds.0'"),
+        ({"inference": {"masks": [{"kind": "intensity"}]}}, "needs min or max"),
+        ({"inference": {"masks": [{"kind": "box", "boxes_xyz": [[[0, 0, 5], [9, 9, 5]]]}]}}, "is empty"),
+        ({"inference": {"shift_mask": {"dx": PHANTOM, "dy": PHANTOM, "fov_xyz": [4, 5, 5]}}}, "must be odd"),
         ({"seed": -1}, "'seed'"),
         ({"name": "a b"}, "'name'"),
     ],
