@@ -23,7 +23,6 @@ wildcard_constraints:
     layer="image|labels|supervoxels|neurons",
 
 
-include: "rules/configure.smk"
 include: "rules/ingest.smk"
 include: "rules/labels.smk"
 include: "rules/train.smk"
@@ -35,9 +34,14 @@ include: "rules/publish.smk"
 include: "rules/report.smk"
 
 
+# Written before the first job, for the jobs to read. It is no job's output: a rule depends on parts of the configuration,
+# through its `params`, and Snakemake does not look at these while a job that a rule needs is still to run.
+onstart:
+    write_text(Path(f"{RESULTS}/config.yaml"), configuration.dump(CONFIG))
+
+
 localrules:
     all,
-    configure,
 
 
 rule all:

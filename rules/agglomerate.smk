@@ -4,7 +4,6 @@
 rule region_graph:
     """Which supervoxels touch, and the evidence for and against their being one neuron."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         image="results/{experiment}/image/manifest.json",
         blocks="results/{experiment}/inference/manifest.json",
         supervoxels="results/{experiment}/supervoxels/manifest.json",
@@ -22,14 +21,12 @@ rule region_graph:
     params:
         graph=CONFIG.agglomeration.graph.model_dump(mode="json"),
     shell:
-        LAUNCH
-        + "floodline agglomerate results/{wildcards.experiment} graph > {log} 2>&1"
+        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} graph > {{log}} 2>&1"
 
 
 rule solve:
     """Which supervoxels form one neuron."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         nodes="results/{experiment}/agglomeration/nodes.parquet",
         edges="results/{experiment}/agglomeration/edges.parquet",
     output:
@@ -45,14 +42,12 @@ rule solve:
     params:
         solver=CONFIG.agglomeration.solver.model_dump(mode="json"),
     shell:
-        LAUNCH
-        + "floodline agglomerate results/{wildcards.experiment} solve > {log} 2>&1"
+        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} solve > {{log}} 2>&1"
 
 
 rule neurons:
     """The supervoxels relabelled as neurons, grown into unsegmented space if so configured."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         supervoxels="results/{experiment}/supervoxels/manifest.json",
         mapping="results/{experiment}/agglomeration/mapping.parquet",
     output:
@@ -69,8 +64,7 @@ rule neurons:
         grow=CONFIG.agglomeration.grow.model_dump(mode="json"),
         config=section("storage"),
     shell:
-        LAUNCH
-        + "floodline agglomerate results/{wildcards.experiment} neurons > {log} 2>&1"
+        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} neurons > {{log}} 2>&1"
 
 
 rule agglomerate:

@@ -4,7 +4,6 @@
 rule supervoxels:
     """Pieces of neighbouring sub-volumes that are one object get one id."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         blocks="results/{experiment}/inference/manifest.json",
     output:
         "results/{experiment}/supervoxels/manifest.json",
@@ -19,7 +18,7 @@ rule supervoxels:
     params:
         config=section("assembly", "storage"),
     shell:
-        LAUNCH + "floodline assemble results/{wildcards.experiment} > {log} 2>&1"
+        f"{LAUNCH}floodline assemble results/{{wildcards.experiment}} > {{log}} 2>&1"
 
 
 rule assemble:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from floodline import config as configuration
 from floodline.errors import FloodlineError
+from floodline.manifest import write_text
 from floodline.parallel import LAUNCHER_ENVIRONMENT
 
 try:

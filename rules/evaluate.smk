@@ -4,7 +4,6 @@
 rule metrics:
     """Supervoxels and neurons against the labels, in every box and convention."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         segmentations=expand(
             "results/{{experiment}}/{layer}/manifest.json",
             layer=["supervoxels", "neurons"],
@@ -23,7 +22,7 @@ rule metrics:
     params:
         config=section("evaluation"),
     shell:
-        LAUNCH + "floodline evaluate results/{wildcards.experiment} > {log} 2>&1"
+        f"{LAUNCH}floodline evaluate results/{{wildcards.experiment}} > {{log}} 2>&1"
 
 
 rule evaluate:

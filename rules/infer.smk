@@ -4,7 +4,6 @@
 rule flood:
     """One shard of the sub-volumes; those that are already there are skipped."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         image="results/{experiment}/image/manifest.json",
         model="results/{experiment}/model/card.json",
     output:
@@ -21,8 +20,7 @@ rule flood:
     params:
         config=section("network", "inference"),
     shell:
-        LAUNCH
-        + "floodline infer results/{wildcards.experiment} --shard {wildcards.shard}"
+        f"{LAUNCH}floodline infer results/{{wildcards.experiment}} --shard {{wildcards.shard}}"
         " --workers {resources.workers} > {log} 2>&1"
 
 
@@ -35,7 +33,6 @@ rule infer:
 rule inference_manifest:
     """Checks that every block is there, and lists them."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         shards=expand(
             "results/{{experiment}}/inference/shards/{shard}.json",
             shard=range(CONFIG.inference.shards),
@@ -48,4 +45,4 @@ rule inference_manifest:
         tasks=1,
         mpi="",
     shell:
-        LAUNCH + "floodline infer results/{wildcards.experiment} --finish > {log} 2>&1"
+        f"{LAUNCH}floodline infer results/{{wildcards.experiment}} --finish > {{log}} 2>&1"

@@ -3,8 +3,6 @@
 
 rule ingest_image:
     """Image source -> image/, with its mean and standard deviation."""
-    input:
-        config=ancient("results/{experiment}/config.yaml"),
     output:
         "results/{experiment}/image/manifest.json",
     log:
@@ -17,13 +15,12 @@ rule ingest_image:
     params:
         config=section("seed", "image", "storage"),
     shell:
-        LAUNCH + "floodline ingest results/{wildcards.experiment} image > {log} 2>&1"
+        f"{LAUNCH}floodline ingest results/{{wildcards.experiment}} image > {{log}} 2>&1"
 
 
 rule ingest_labels:
     """Labels source -> labels/, as neurons."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         image="results/{experiment}/image/manifest.json",
     output:
         "results/{experiment}/labels/manifest.json",
@@ -37,13 +34,12 @@ rule ingest_labels:
     params:
         config=section("seed", "labels", "storage"),
     shell:
-        LAUNCH + "floodline ingest results/{wildcards.experiment} labels > {log} 2>&1"
+        f"{LAUNCH}floodline ingest results/{{wildcards.experiment}} labels > {{log}} 2>&1"
 
 
 rule pyramid:
     """Coarser levels of a layer, for viewing."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         manifest="results/{experiment}/{layer}/manifest.json",
     output:
         "results/{experiment}/{layer}/mips.json",
@@ -57,8 +53,7 @@ rule pyramid:
     params:
         config=section("storage"),
     shell:
-        LAUNCH
-        + "floodline pyramid results/{wildcards.experiment} {wildcards.layer} > {log} 2>&1"
+        f"{LAUNCH}floodline pyramid results/{{wildcards.experiment}} {{wildcards.layer}} > {{log}} 2>&1"
 
 
 rule ingest:

@@ -4,7 +4,6 @@
 rule partitions:
     """How much of each voxel's neighbourhood its own object fills, in classes."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         labels="results/{experiment}/labels/manifest.json",
     output:
         "results/{experiment}/partitions.h5",
@@ -19,14 +18,12 @@ rule partitions:
     params:
         config=section("sites", "network"),
     shell:
-        LAUNCH
-        + "floodline labels results/{wildcards.experiment} partitions > {log} 2>&1"
+        f"{LAUNCH}floodline labels results/{{wildcards.experiment}} partitions > {{log}} 2>&1"
 
 
 rule coordinates:
     """Training sites, balanced over the classes."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         partitions="results/{experiment}/partitions.h5",
     output:
         "results/{experiment}/coordinates/manifest.json",
@@ -40,8 +37,7 @@ rule coordinates:
     params:
         config=section("seed", "sites", "network"),
     shell:
-        LAUNCH
-        + "floodline labels results/{wildcards.experiment} coordinates > {log} 2>&1"
+        f"{LAUNCH}floodline labels results/{{wildcards.experiment}} coordinates > {{log}} 2>&1"
 
 
 rule labels:

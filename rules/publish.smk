@@ -4,7 +4,6 @@
 rule meshes:
     """A mesh of every neuron."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         neurons="results/{experiment}/neurons/mips.json",
     output:
         "results/{experiment}/neurons/mesh.json",
@@ -19,13 +18,12 @@ rule meshes:
     params:
         config=section("publishing"),
     shell:
-        LAUNCH + "floodline publish results/{wildcards.experiment} meshes > {log} 2>&1"
+        f"{LAUNCH}floodline publish results/{{wildcards.experiment}} meshes > {{log}} 2>&1"
 
 
 rule skeletons:
     """A skeleton of every neuron."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         # After the meshes: both note themselves in the layer's info.
         meshes="results/{experiment}/neurons/mesh.json",
     output:
@@ -41,14 +39,12 @@ rule skeletons:
     params:
         config=section("publishing"),
     shell:
-        LAUNCH
-        + "floodline publish results/{wildcards.experiment} skeletons > {log} 2>&1"
+        f"{LAUNCH}floodline publish results/{{wildcards.experiment}} skeletons > {{log}} 2>&1"
 
 
 rule connectome:
     """The neurons and which of them touch."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         # With the length of each neuron's skeleton.
         skeletons="results/{experiment}/neurons/skeletons.json",
     output:
@@ -65,14 +61,12 @@ rule connectome:
     params:
         config=section("publishing"),
     shell:
-        LAUNCH
-        + "floodline publish results/{wildcards.experiment} connectome > {log} 2>&1"
+        f"{LAUNCH}floodline publish results/{{wildcards.experiment}} connectome > {{log}} 2>&1"
 
 
 rule viewer_state:
     """A Neuroglancer state with every layer."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         layers=expand("results/{{experiment}}/{layer}/mips.json", layer=layers()),
         meshes="results/{experiment}/neurons/mesh.json",
         skeletons="results/{experiment}/neurons/skeletons.json",
@@ -84,7 +78,7 @@ rule viewer_state:
         tasks=1,
         mpi="",
     shell:
-        LAUNCH + "floodline publish results/{wildcards.experiment} state > {log} 2>&1"
+        f"{LAUNCH}floodline publish results/{{wildcards.experiment}} state > {{log}} 2>&1"
 
 
 rule publish:

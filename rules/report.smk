@@ -4,7 +4,6 @@
 rule report_page:
     """One self-contained page, and the provenance of the run."""
     input:
-        config=ancient("results/{experiment}/config.yaml"),
         metrics="results/{experiment}/evaluation/metrics.json",
         connectome="results/{experiment}/connectome/neurons.parquet",
         state="results/{experiment}/neuroglancer.json",
@@ -21,7 +20,7 @@ rule report_page:
         tasks=1,
         mpi="",
     shell:
-        LAUNCH + "floodline report results/{wildcards.experiment} > {log} 2>&1"
+        f"{LAUNCH}floodline report results/{{wildcards.experiment}} > {{log}} 2>&1"
 
 
 rule report:

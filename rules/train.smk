@@ -5,7 +5,6 @@ if CONFIG.training:
     rule train_network:
         """Synchronous training on every rank of the launcher."""
         input:
-            config=ancient("results/{experiment}/config.yaml"),
             image="results/{experiment}/image/manifest.json",
             labels="results/{experiment}/labels/manifest.json",
             coordinates="results/{experiment}/coordinates/manifest.json",
@@ -23,14 +22,12 @@ if CONFIG.training:
         params:
             config=section("seed", "network", "training", "inference"),
         shell:
-            LAUNCH + "floodline train results/{wildcards.experiment} > {log} 2>&1"
+            f"{LAUNCH}floodline train results/{{wildcards.experiment}} > {{log}} 2>&1"
 
 else:
 
     rule import_weights:
         """The configured weights, checked against the configured network."""
-        input:
-            config=ancient("results/{experiment}/config.yaml"),
         output:
             card="results/{experiment}/model/card.json",
         log:
@@ -41,7 +38,7 @@ else:
         params:
             config=section("network"),
         shell:
-            LAUNCH + "floodline train results/{wildcards.experiment} > {log} 2>&1"
+            f"{LAUNCH}floodline train results/{{wildcards.experiment}} > {{log}} 2>&1"
 
 
 rule train:

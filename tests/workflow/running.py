@@ -21,8 +21,9 @@ class Workflow:
         """What Snakemake printed; the exit status must be as expected."""
         run = subprocess.run(
             [
-                *("snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)),
-                *("--profile", str(ROOT / "profiles/local"), "--configfile", str(self.configuration), *arguments),
+                # First, because several options take whatever follows them.
+                *("snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)),
+                *("--profile", str(ROOT / "profiles/local"), "--configfile", str(self.configuration)),
             ],
             env=self.environment,
             text=True,

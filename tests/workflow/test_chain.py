@@ -6,6 +6,7 @@ import json
 
 import pytest
 import yaml
+from running import Workflow
 
 from floodline.experiment import Experiment
 from floodline.volumes.layer import Layer
@@ -60,13 +61,13 @@ def test_the_second_run_does_nothing(tiny):
 
 def test_a_changed_agglomeration_value_reruns_agglomeration_and_what_follows(tiny):
     planned = tiny.planned("--config", "agglomeration={solver: {threshold: 0.123}}")
-    assert {"configure", "solve", "neurons", "metrics", "report"} <= planned.keys()
+    assert {"solve", "neurons", "metrics", "report_page"} <= planned.keys()
     assert not planned.keys() & {"ingest_image", "partitions", "train_network", "flood", "supervoxels", "region_graph"}
 
 
 def test_a_changed_network_reruns_training_and_what_follows_and_nothing_before_it(tiny):
     planned = tiny.planned("--config", "training={fovs: 512}")
-    assert {"train_network", "flood", "supervoxels", "report"} <= planned.keys()
+    assert {"train_network", "flood", "supervoxels", "report_page"} <= planned.keys()
     assert not planned.keys() & {"ingest_image", "ingest_labels", "partitions", "coordinates"}
 
 
@@ -82,7 +83,7 @@ def test_an_unknown_key_is_one_sentence_and_nothing_is_written(tiny, tmp_path):
     values["agglomeraton"] = {}
     bad = tmp_path / "bad.yaml"
     bad.write_text(yaml.safe_dump(values))
-    output = tiny("--directory", str(tmp_path / "new"), "--configfile", str(bad), ok=False)
+    output = Workflow(tmp_path / "new", bad)(ok=False)
     assert "unknown key 'agglomeraton': did you mean 'agglomeration'?" in output
     assert "Traceback" not in output
     assert not (tmp_path / "new" / "results").exists()

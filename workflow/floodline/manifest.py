@@ -87,7 +87,7 @@ def write_block(path: Path, parameters: str, arrays: Mapping[str, np.ndarray]) -
     .npz without pickles. The same arrays give the same bytes.
     """
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
+    np.savez(buffer, **{name: np.asarray(array) for name, array in arrays.items()})
     payload = buffer.getbuffer()
     digest = hashlib.blake2b(payload, digest_size=16).hexdigest()
     header = json.dumps({"parameters": parameters, "blake2b": digest}).encode()

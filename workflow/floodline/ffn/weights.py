@@ -99,7 +99,7 @@ def save_model(folder: Path, weights: Weights, card: Mapping[str, Any]) -> None:
         FloodlineError: the folder cannot be written.
     """
     (folder / CARD).unlink(missing_ok=True)
-    write_atomically(folder / FILE, lambda file: np.savez(file, allow_pickle=False, **weights))
+    write_atomically(folder / FILE, lambda file: np.savez(file, **weights))
     write_json(folder / CARD, dict(card))
 
 
