@@ -42,8 +42,8 @@ def test_the_most_doubtful_decisions_are_shown_and_said(exp):
         # The middle of the voxel.
         assert point.point.tolist() == [105.5, -11.5, row["z"] + 0.5]
         assert [list(segments) for segments in point.segments] == [[1, row["b"]]]
-        assert point.description.startswith("merged" if row["score"] > THRESHOLD else "kept apart")
-        assert f"score {row['score']:.3f}, 12 faces" in point.description
+        decided = "merged" if row["score"] > THRESHOLD else "kept apart"
+        assert point.description == f"{row['score']:.3f}, {decided}: 1 and {row['b']:.0f}, 12 faces"
 
 
 def test_mistakes_of_the_neurons_are_shown_by_kind(exp):

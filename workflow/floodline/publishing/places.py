@@ -10,7 +10,7 @@ from floodline.experiment import Experiment
 from floodline.manifest import read_json
 from floodline.publishing.colours import PALETTE, rgb
 
-MAX_DECISIONS = 300
+MAX_DECISIONS = 100
 """They travel in the viewer's address, which should not grow without end."""
 
 SIZE = "setPointMarkerSize(9.0);"
@@ -49,7 +49,7 @@ def _decisions(experiment: Experiment) -> dict[str, Any]:
     for row in shown.to_dict("records"):
         a, b, score = row["a"], row["b"], row["score"]
         decided = "merged" if neuron[a] == neuron[b] else "kept apart"
-        text = f"{decided}: supervoxels {a}, {b}, score {score:.3f}, {row['contact_area']} faces"
+        text = f"{score:.3f}, {decided}: {a} and {b}, {row['contact_area']} faces"
         point = _point(f"{a}-{b}", (row["x"], row["y"], row["z"]), text, [a, b])
         points.append(point | {"props": [round(score, 3)]})
     return _layer(
