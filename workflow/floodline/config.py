@@ -208,7 +208,23 @@ class LearningRate(Model):
     base: Annotated[float, Field(gt=0)] = _key("Rate of one worker.", 1e-3)
     scaling: Literal["none", "linear", "sqrt"] = _key("How it grows with the number of workers.", "sqrt")
     warmup_fovs: NonNegative = _key("Length of the linear warm-up, in fields of view seen by all workers.", 0)
-    decay: Literal["constant", "cosine"] = _key("What follows the warm-up.", "constant")
+    decay: Literal["constant", "cosine", "steps"] = _key("What follows the warm-up.", "constant")
+    drop_fovs: Positive = _key("decay steps: fields of view, seen by all workers, between two drops.", 1_000_000)
+    drop_factor: Fraction = _key("decay steps: what each drop leaves of the rate.", 0.5)
+
+
+class Optimiser(Model):
+    """How a gradient changes the weights; a kind takes of the other keys what it needs."""
+
+    kind: Literal["sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad"] = _key("The optimiser.", "adam")
+    momentum: Fraction = _key("momentum: what is kept of the last step.", 0.9)
+    beta_1: Fraction = _key("adam, adamw: decay of the mean of gradients.", 0.9)
+    beta_2: Fraction = _key("adam, adamw: decay of the mean of their squares.", 0.999)
+    decay: Fraction = _key("rmsprop: decay of the mean of squared gradients.", 0.9)
+    weight_decay: Annotated[float, Field(ge=0)] = _key(
+        "adamw: shrinking of the weights, times the learning rate.", 1e-4
+    )
+    epsilon: Annotated[float, Field(gt=0)] = _key("Keeps adam, adamw, rmsprop and adagrad from dividing by 0.", 1e-8)
 
 
 class Training(Model):
@@ -216,6 +232,7 @@ class Training(Model):
 
     fovs: Positive = _key("Length of the training: fields of view seen by all workers together.", 1_000_000)
     batch_size: Positive = _key("Examples of one worker's step.", 4)
+    optimiser: Optimiser = _key("The optimiser.", Optimiser)
     learning_rate: LearningRate = _key("The schedule.", LearningRate)
     clip: Annotated[float, Field(gt=0)] = _key("Element-wise limit of the averaged gradient.", 0.7)
     precision: Literal["float32", "bfloat16", "auto"] = _key(

@@ -20,5 +20,7 @@ def rate(config: LearningRate, workers: int, fovs: int, total_fovs: int) -> floa
         return top * fovs / config.warmup_fovs
     if config.decay == "constant":
         return top
+    if config.decay == "steps":
+        return top * config.drop_factor ** ((fovs - config.warmup_fovs) // config.drop_fovs)
     passed = (fovs - config.warmup_fovs) / max(1, total_fovs - config.warmup_fovs)
     return top * (1 + cos(pi * min(1.0, passed))) / 2

@@ -14,8 +14,7 @@ from floodline.ffn.precision import resolve
 from floodline.ffn.runtime import tensorflow
 from floodline.parallel import Ranks
 from floodline.training.batches import Batch
-
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+from floodline.training.optimisers import RULES
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Step:
 class Trainer:
     """Weights and optimiser state, as flat float32 vectors, so that one all-reduce and a few operations do a step.
 
-    The optimiser is Adam (Kingma & Ba 2015) with its usual constants. Every worker holds the same values: they start
+    Every worker holds the same values: they start
     from the first worker's, and each step applies the same averaged gradient.
     """
 
@@ -46,10 +45,10 @@ class Trainer:
         self.shapes = shapes(network)
         self.precision = resolve(training.precision)
         flat = np.concatenate([weights[name].ravel() for name in self.shapes])
+        self.rule = RULES[training.optimiser.kind]
         self.state = {
             "weights": self.tf.Variable(flat),
-            "first_moment": self.tf.Variable(np.zeros_like(flat)),
-            "second_moment": self.tf.Variable(np.zeros_like(flat)),
+            **{name: self.tf.Variable(np.full_like(flat, value)) for name, value in self.rule.slots.items()},
             "steps": self.tf.Variable(0, dtype=self.tf.int64),
         }
         ranks.share(list(self.state.values()))
@@ -86,11 +85,8 @@ class Trainer:
         gradient = self.ranks.mean(tape.gradient(loss, state["weights"]))
         norm = tf.norm(gradient)
         clipped = tf.clip_by_value(gradient, -self.training.clip, self.training.clip)
-        steps = tf.cast(state["steps"].assign_add(1), tf.float32)
-        first = state["first_moment"].assign(BETA_1 * state["first_moment"] + (1 - BETA_1) * clipped)
-        second = state["second_moment"].assign(BETA_2 * state["second_moment"] + (1 - BETA_2) * clipped**2)
-        unbiased = tf.sqrt(1 - BETA_2**steps) / (1 - BETA_1**steps)
-        state["weights"].assign_sub(learning_rate * unbiased * first / (tf.sqrt(second) + EPSILON))
+        state["steps"].assign_add(1)
+        self.rule.apply(tf, state, clipped, learning_rate, self.training.optimiser)
         return loss, norm, logits
 
     def _named(self, flat: Any) -> dict[str, Any]:
