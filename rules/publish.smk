@@ -65,11 +65,13 @@ rule connectome:
 
 
 rule viewer_state:
-    """A Neuroglancer state with every layer."""
+    """A Neuroglancer state with every layer, doubtful decisions and the worst mistakes."""
     input:
         layers=expand("results/{{experiment}}/{layer}/mips.json", layer=layers()),
         meshes="results/{experiment}/neurons/mesh.json",
         skeletons="results/{experiment}/neurons/skeletons.json",
+        mapping="results/{experiment}/agglomeration/mapping.parquet",
+        metrics="results/{experiment}/evaluation/metrics.json",
     output:
         "results/{experiment}/neuroglancer.json",
     log:
@@ -79,6 +81,28 @@ rule viewer_state:
         mpi="",
     shell:
         f"{LAUNCH}floodline publish results/{{wildcards.experiment}} state > {{log}} 2>&1"
+
+
+rule handover_files:
+    """Edge list, mapping, skeletons and a state for proofreading tools."""
+    input:
+        skeletons="results/{experiment}/neurons/skeletons.json",
+        state="results/{experiment}/neuroglancer.json",
+    output:
+        "results/{experiment}/handover/manifest.json",
+    log:
+        "results/{experiment}/logs/handover_files.log",
+    resources:
+        tasks=1,
+        mpi="",
+    shell:
+        f"{LAUNCH}floodline publish results/{{wildcards.experiment}} handover > {{log}} 2>&1"
+
+
+rule handover:
+    """Target: files for proofreading tools, which `all` does not make: there is one a neuron."""
+    input:
+        f"{RESULTS}/handover/manifest.json",
 
 
 rule publish:
