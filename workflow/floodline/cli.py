@@ -16,8 +16,12 @@ from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 
 app = typer.Typer(
-    help="From an electron-microscopy volume to neurons. Each command is one stage on an experiment's folder "
-    "(results/<name>); `snakemake` runs them all in order.",
+    help="From an electron-microscopy volume to neurons.\n\n"
+    "To begin: [bold]doctor[/bold] says whether this machine has everything, [bold]info[/bold] what your volume is, "
+    "and [bold]new[/bold] writes a configuration for it. To run all stages in order: "
+    "[bold]snakemake --profile profiles/local --configfile mine/config.yaml[/bold]. To look at the result: "
+    "[bold]view results/mine[/bold]. The tutorial is docs/tutorial.md.\n\n"
+    "Each stage is a command on an experiment's folder (results/<name>), too.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

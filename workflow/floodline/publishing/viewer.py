@@ -179,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         if self.server.allow_origin:
             self.send_header("Access-Control-Allow-Origin", self.server.allow_origin)
-            self.send_header("Vary", "Origin")
+            self.send_header("Access-Control-Expose-Headers", "Content-Range")
         if length is None:
             self.send_header("Connection", "close")
         else:
