@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from floodline.ffn.flood import Floods, drive
 from floodline.ffn.movement import Frontier, face_maxima
 from floodline.ffn.network import InferenceNetwork
 from floodline.ffn.seeds import inside, peaks
+from floodline.geometry import Triple
 from floodline.segmentation.contingency import tabulate
 from floodline.segmentation.scores import score
 
@@ -224,17 +226,56 @@ def test_floods_that_share_calls_of_the_network_give_what_each_gives_alone():
     assert batches[-1] == 1
 
 
+class Traced(Canvas):
+    """A canvas that remembers where the field of view was."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.trace: list[Triple] = []
+
+    def update(self, position: Triple, logits: np.ndarray) -> np.ndarray:
+        self.trace.append(position)
+        return super().update(position, logits)
+
+
+def test_small_objects_of_the_reference_run_are_repeated_on_the_ground_it_had_prepared(fib25, fib25_image, network):
+    image = np.ascontiguousarray(fib25_image[:110, :110, :110])
+    with h5py.File(fib25 / "reference_crop_a.h5") as reference:
+        segmentation, attempts = reference["segmentation"][:].astype(np.int32), reference["attempts"][:, :3].tolist()
+        origins, trace, overlaps = (reference[name][:] for name in ("origins", "trace", "overlaps"))
+    for identifier, *start, calls in origins[origins[:, 4] <= 30].tolist():
+        canvas = Traced(image, MEAN, STDDEV, FOV, Flood())
+        canvas.keep(np.where(segmentation < identifier, segmentation, 0))
+        floods = Floods(canvas, Flood(), (8, 8, 8), np.array([start]))
+        drive([floods.flood_all()], network)
+        (segment,) = floods.segments
+        assert (segment.id, segment.calls) == (identifier, calls)
+        assert canvas.trace == list(map(tuple, trace[trace[:, 0] == attempts.index(start), 1:].tolist()))
+        differing = ((canvas.segmentation == identifier) != (segmentation == identifier)).sum()
+        assert differing <= 1e-3 * segment.voxels
+        expected = overlaps[overlaps[:, 0] == identifier, 1:]
+        assert [earlier for earlier, _ in segment.overlaps] == expected[:, 0].tolist()
+        assert [n for _, n in segment.overlaps] == pytest.approx(expected[:, 1], rel=1e-3, abs=2)
+
+
 def test_the_reference_run_is_repeated_call_by_call(fib25, fib25_image, network):
     image = np.ascontiguousarray(fib25_image[:110, :110, :110])
     options = Flood()
-    canvas = Canvas(image, MEAN, STDDEV, FOV, options)
+    canvas = Traced(image, MEAN, STDDEV, FOV, options)
     floods = Floods(canvas, options, (8, 8, 8), inside(peaks(image, MEAN, STDDEV), image.shape, FOV))
-    drive([floods.flood_all()], network)
+    starts: list[Triple] = []
+
+    def note_start() -> None:  # of the attempt that waits for its next call
+        if floods.current is not None and floods.current.frontier.start not in starts:
+            starts.append(floods.current.frontier.start)
+
+    drive([floods.flood_all()], network, note_start)
     segmentation = np.maximum(canvas.segmentation, 0)
     with h5py.File(fib25 / "reference_crop_a.h5") as reference:
         assert [s.start for s in floods.segments] == [tuple(row[1:4]) for row in reference["origins"][:]]
-        assert floods.counts["attempts"] == len(reference["attempts"])
-        assert abs(floods.counts["network_calls"] - len(reference["trace"])) <= 0.005 * len(reference["trace"])
+        assert starts == [tuple(row[:3]) for row in reference["attempts"][:].tolist()]
+        assert floods.counts["attempts"] == len(starts)
+        assert abs(len(canvas.trace) - len(reference["trace"])) <= 0.005 * len(reference["trace"])
         scores = score(tabulate(reference["segmentation"][:], segmentation))
         assert scores.voi_split + scores.voi_merge <= 0.01
         overlaps = {(s.id, earlier): voxels for s in floods.segments for earlier, voxels in s.overlaps}
