@@ -20,7 +20,6 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -159,16 +158,23 @@ class Handler(BaseHTTPRequestHandler):
             # A page elsewhere can give a loopback address a name of its own, and so read what is served there.
             return self._sentence(HTTPStatus.FORBIDDEN, f"this viewer answers to {' and '.join(LOOPBACK)} only")
         first, _, rest = unquote(urlsplit(self.path).path).removeprefix("/").partition("/")
-        answers: dict[str, Callable[[str], None]] = {
-            "": lambda rest: self._send(OPENING, TYPES[".html"]),
-            # Browsers ask for it unasked.
-            "favicon.ico": lambda rest: self._send(b"", "image/x-icon"),
-            "state.json": lambda rest: self._state(),
-            "v": lambda rest: self._file(inside(self.server.client, rest.partition("/")[2] or "index.html")),
-            "events": lambda rest: self._events(),
-            "data": lambda rest: self._file(inside(self.server.folder, rest)),
-        }
-        return answers.get(first, lambda rest: self._file(None))(rest)
+        match first:
+            case "":
+                self._send(OPENING, TYPES[".html"])
+            case "favicon.ico":
+                # Browsers ask for it unasked.
+                self._send(b"", "image/x-icon")
+            case "state.json":
+                self._state()
+            case "v":
+                self._file(inside(self.server.client, rest.partition("/")[2] or "index.html"))
+            case "events":
+                self._events()
+            case "data":
+                self._file(inside(self.server.folder, rest))
+            case _:
+                self._file(None)
+        return None
 
     do_HEAD = do_GET
 
