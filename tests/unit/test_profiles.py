@@ -25,7 +25,7 @@ def profile(name: str) -> dict[str, Any]:
 
 def rules() -> dict[str, str]:
     """The text of each rule that runs a command."""
-    text = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     parts = re.split(r"^ *rule (\w+):", text, flags=re.MULTILINE)
     return {name: body for name, body in zip(parts[1::2], parts[2::2], strict=True) if "shell:" in body}
 
@@ -84,7 +84,7 @@ def test_on_theta_everything_is_under_aprun_since_job_scripts_run_on_service_nod
 
 @pytest.mark.parametrize("rule", rules())
 def test_every_command_can_be_put_under_a_launcher(rule):
-    assert re.search(r"shell:\s+LAUNCH\s+\+", rules()[rule])
+    assert re.search(r'shell:\s+f"{LAUNCH}floodline ', rules()[rule])
 
 
 @pytest.mark.parametrize("name", ON_QUEUES)
