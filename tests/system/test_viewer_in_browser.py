@@ -30,6 +30,9 @@ READY = "viewer.isReady() && new Promise(done => setTimeout(() => done(viewer.is
 FAILED = "viewer.chunkQueueManager.getStatistics().then(s => [...s.values()].reduce((n, row) => n + row[54], 0))"
 
 DRAWN = "viewer.display.draw(), new Promise(done => setTimeout(() => requestAnimationFrame(done), 250))"
+TRIES = 3
+"""On an overloaded machine the client (2.41.2) now and then loses its first layer while it starts, and says so; to load
+the page again helps."""
 BAR = 50
 """Height of the viewer's bars above the panels, in pixels."""
 
@@ -60,11 +63,14 @@ class Screen:
 
     def open(self, url: str) -> np.ndarray:
         """What is on the screen, rows by columns by 3, when everything is loaded."""
-        # Another part behind # alone would not load the page anew.
-        self.page.goto("about:blank")
-        self.page.goto(url)
-        self.page.wait_for_function("window.viewer !== undefined && viewer.layerManager.managedLayers.length > 0")
-        self.page.wait_for_function(READY, timeout=60_000)
+        for _ in range(TRIES):
+            # Another part behind # alone would not load the page anew.
+            self.page.goto("about:blank")
+            self.page.goto(url)
+            self.page.wait_for_function("window.viewer !== undefined && viewer.layerManager.managedLayers.length > 0")
+            self.page.wait_for_function(READY, timeout=60_000)
+            if self.page.get_by_text("Cannot read properties of undefined").count() == 0:
+                break
         assert self.page.evaluate(FAILED) == 0
         return self._settled()
 
