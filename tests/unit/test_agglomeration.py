@@ -381,7 +381,7 @@ def test_cut_neurons_become_whole_and_neighbours_stay_apart(agglomerated, anatom
     found, (truth, _), (pieces, chosen) = agglomerated[1], anatomy, cut
     assert one_to_one_into(found, truth)
     whole = [label for label in chosen if len(np.unique(found[pieces % 1000 == label])) == 1]
-    # One cut in six may run where a neurite is so thin that its membranes darken the whole face.
+    # The score is cautious: one of the cut neurons may stay in two.
     assert len(whole) >= len(chosen) - 1
 
 
