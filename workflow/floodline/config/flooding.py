@@ -1,0 +1,226 @@
+"""Inference: the flood, its seeds, and where it may not go."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from floodline.config.base import (
+    BoxXYZ,
+    MarginXYZ,
+    Model,
+    NonNegative,
+    Positive,
+    Probability,
+    SizeXYZ,
+    check_box,
+    key,
+)
+from floodline.config.volumes import Source
+
+
+class Flood(Model):
+    """The flood itself; the defaults are those of the published FIB-25 run."""
+
+    init_activation: Probability = key("Probability painted at the seed.", 0.95)
+    pad_value: Probability = key("Probability shown to the network where nothing was predicted yet.", 0.05)
+    move_threshold: Probability = key("The field of view moves to places at least this probable.", 0.9)
+    segment_threshold: Probability = key("Voxels at least this probable belong to the object.", 0.6)
+    min_boundary_dist_xyz: MarginXYZ = key("Smallest distance of a seed from an earlier segment.", (1, 1, 1))
+    min_segment_size: NonNegative = key("Smaller objects are discarded, voxels.", 1000)
+    disco_seed_threshold: float = key(
+        "Voxels once found improbable stay so when the mean of active voxels exceeds this; negative: off.", 0.0
+    )
+
+
+class _Seeds(Model):
+    reversed: bool = key("Whether the seeds come in reverse order.", False)
+
+
+class PeaksSeeds(_Seeds):
+    """Places far from edges of the image, in the order of z, y, x: the published policy (PolicyPeaks)."""
+
+    policy: Literal["peaks"]
+
+
+class Peaks2dSeeds(_Seeds):
+    """The same in each z-slice by itself (PolicyPeaks2d); for thick slices."""
+
+    policy: Literal["peaks_2d"]
+    min_distance: Positive = key("Two seeds of a slice are farther apart than this along x or y.", 7)
+    min_edge_distance: Annotated[float, Field(ge=0)] = key("Seeds are farther than this from edges, voxels.", 2.5)
+
+
+class GridSeeds(_Seeds):
+    """A regular grid, first coarse and then shifted (PolicyGrid3d, PolicyGrid2d)."""
+
+    policy: Literal["grid"]
+    dimensions: Literal[2, 3] = key("3: a grid in space; 2: the same grid in every z-slice.", 3)
+    step: Positive = key("Distance of the grid's points.", 16)
+    offsets: tuple[NonNegative, ...] | None = key(
+        "The grid is placed with each of these shifts along every axis in turn; null: 0 8 4 12 2 10 14, and in two "
+        "dimensions 0 8 4 12 2 6 10 14.",
+        None,
+    )
+
+
+class DenseSeeds(_Seeds):
+    """Every bright (or dark) voxel, in the order of z, y, x (PolicyDenseSeeds)."""
+
+    policy: Literal["dense"]
+    threshold: float = key("Seeds are brighter than this in the normalised image.", 0.5)
+    invert: bool = key("Whether seeds are the voxels that are not.", False)
+    erosions: NonNegative = key("Voxels by which the bright (or dark) regions are made thinner first.", 0)
+
+
+class IntensitySeeds(_Seeds):
+    """Bright places."""
+
+    policy: Literal["intensity"]
+    voxels: Literal["max_peaks", "all"] = key(
+        "max_peaks: local maxima above the mean, in the order of z, y, x (PolicyMaxPeaks); all: every voxel, the "
+        "brightest first (PolicyMax).",
+        "max_peaks",
+    )
+
+
+class PointsSeeds(_Seeds):
+    """Points of a file, in its order."""
+
+    policy: Literal["points"]
+    path: str = key(
+        "A .csv with the columns x, y, z, or a .npy of shape (points, 3), in the image source's coordinates."
+    )
+
+
+class FillEmptySpaceSeeds(_Seeds):
+    """The middle of what the policies before this one left unsegmented (PolicyFillEmptySpace)."""
+
+    policy: Literal["fill_empty_space"]
+
+
+class InvertOriginsSeeds(_Seeds):
+    """Where the objects of an earlier run started, the last one first (PolicyInvertOrigins)."""
+
+    policy: Literal["invert_origins"]
+    experiment: str = key("Folder of the earlier experiment, which has the same sub-volumes.")
+
+
+Seeds = Annotated[
+    PeaksSeeds
+    | Peaks2dSeeds
+    | GridSeeds
+    | DenseSeeds
+    | IntensitySeeds
+    | PointsSeeds
+    | FillEmptySpaceSeeds
+    | InvertOriginsSeeds,
+    Field(discriminator="policy"),
+]
+
+
+class _Mask(Model):
+    invert: bool = key("Whether everything else is masked instead.", False)
+
+
+class VolumeMask(_Mask):
+    """Voxels of a volume: a tissue mask or the labels of a tissue classifier."""
+
+    kind: Literal["volume"]
+    source: Source = key("The volume; it covers the image.")
+    scale_xyz: SizeXYZ | None = key(
+        "Image voxels that one of its voxels covers, counted from the origin of the image source's coordinates; null: "
+        "by the voxel size that it states, else 1.",
+        None,
+    )
+    values: tuple[int, ...] | None = key("Values that are masked; null: all but 0, unless min or max is given.", None)
+    min: float | None = key("Masked, too: from this value on; null: from the lowest.", None)
+    max: float | None = key("... up to this one; null: to the highest.", None)
+
+
+class IntensityMask(_Mask):
+    """Grey values of the image itself, as ingested."""
+
+    kind: Literal["intensity"]
+    min: float | None = key("Masked from this grey value on; null: from the lowest.", None)
+    max: float | None = key("... up to this one; null: to the highest.", None)
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("a mask by intensity needs min or max")
+        return self
+
+
+class BoxMask(_Mask):
+    """Boxes."""
+
+    kind: Literal["box"]
+    boxes_xyz: tuple[BoxXYZ, ...] = key("In the image source's coordinates.")
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        for box in self.boxes_xyz:
+            check_box(box, "boxes_xyz")
+        return self
+
+
+Mask = Annotated[VolumeMask | IntensityMask | BoxMask, Field(discriminator="kind")]
+
+
+class ShiftMask(Model):
+    """Where neighbouring slices are badly aligned: no field of view may hold a large shift."""
+
+    dx: Source = key("A volume with the shift along x of every voxel.")
+    dy: Source = key("The same along y.")
+    scale: Positive = key("Image voxels along x and y that one voxel of these volumes covers.", 1)
+    threshold: Annotated[float, Field(gt=0)] = key("A shift is large from here on, along x or y.", 4.0)
+    fov_xyz: SizeXYZ | None = key("Box around a position that is looked at, odd; null: network.fov_xyz.", None)
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if self.fov_xyz is not None and any(size % 2 == 0 for size in self.fov_xyz):
+            raise ValueError(f"fov_xyz must be odd numbers, not {list(self.fov_xyz)}")
+        return self
+
+
+class Inference(Model):
+    """Flooding of overlapping sub-volumes."""
+
+    subvolume_size_xyz: SizeXYZ = key("Size of a sub-volume.", (256, 256, 256))
+    overlap_xyz: MarginXYZ | None = key("Overlap of neighbours; null: 2 * (fov // 2).", None)
+    shards: Positive = key("Jobs that share the sub-volumes.", 1)
+    image_mean: float | None = key("Mean for the normalisation; null: as measured at ingest.", None)
+    image_stddev: Annotated[float, Field(gt=0)] | None = key("Standard deviation; null: as measured.", None)
+    precision: Literal["float32", "bfloat16", "auto"] = key("Arithmetic of the network.", "auto")
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = key(
+        "Time between checkpoints inside a sub-volume: what an interruption may cost.", 120.0
+    )
+    flood: Flood = key("The flood.", Flood)
+    seeds: tuple[Seeds, ...] = key(
+        "Where floods start: one policy after another.", lambda: (PeaksSeeds(policy="peaks"),), min_length=1
+    )
+    masks: tuple[Mask, ...] = key("The centre of the field of view never enters these.", ())
+    seed_masks: tuple[Mask, ...] = key("No flood starts in these.", ())
+    shift_mask: ShiftMask | None = key("Misaligned places to keep away from; null: none.", None)
+    initial_segmentation: Source | None = key(
+        "Objects to keep, in the image source's coordinates: floods fill the space between them; null: none.", None
+    )
+    reference_histogram: str | None = key(
+        "A .npy or .json file with as many numbers as there are grey values: how often each occurs in the reference, "
+        "or the cumulative fractions. The contrast of each z-slice of a sub-volume is matched to it, and null in "
+        "image_mean and image_stddev then means the reference's; null: the image stays as it is.",
+        None,
+    )
+    consensus: Literal["split"] | None = key(
+        "split: every sub-volume is flooded a second time in reverse order, and objects are split where the two "
+        "disagree; null: one pass.",
+        None,
+    )
+    consensus_order: Literal["invert_origins", "reversed_seeds"] = key(
+        "The second pass starts where the objects of the first one started, the last one first; or from the same "
+        "seeds, every policy reversed.",
+        "invert_origins",
+    )
+    consensus_min_size: NonNegative = key("Smaller pieces are discarded after the split, voxels.", 1000)
