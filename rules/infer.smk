@@ -17,11 +17,12 @@ rule flood:
         tasks=1,
         mpi="",
         workers=2,
+        batch=1,
     params:
         config=section("network", "inference"),
     shell:
         f"{LAUNCH}floodline infer results/{{wildcards.experiment}} --shard {{wildcards.shard}}"
-        " --workers {resources.workers} > {log} 2>&1"
+        " --workers {resources.workers} --batch {resources.batch} > {log} 2>&1"
 
 
 rule infer:

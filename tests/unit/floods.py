@@ -8,7 +8,10 @@ import numpy as np
 
 from floodline import config as configuration
 from floodline.experiment import Experiment
+from floodline.ffn.flood import Flooding, Predict, drive
 from floodline.geometry import Box
+from floodline.inference.result import Result
+from floodline.inference.subvolume import flood_subvolume
 from floodline.manifest import write_block, write_json, write_text
 from floodline.volumes.layer import Layer
 
@@ -84,3 +87,14 @@ def same_up_to_ids(a: np.ndarray, b: np.ndarray) -> bool:
     pairs = np.unique(np.stack([a.ravel().astype(np.uint64), b.ravel().astype(np.uint64)], axis=1), axis=0)
     one_to_one = all(len(np.unique(column)) == len(column) for column in pairs.T)
     return one_to_one and bool((pairs[:, 0][pairs[:, 1] == 0] == 0).all())
+
+
+def flood_with(network: Predict, experiment: Experiment, box: Box, parameters: str) -> Result:
+    """What comes of a sub-volume with a network that is a plain function."""
+    results = []
+
+    def noting() -> Flooding[None]:
+        results.append((yield from flood_subvolume(experiment, box, parameters)))
+
+    drive([noting()], network)
+    return results[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from floods import make_experiment
+from floods import flood_with, make_experiment
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from floodline.experiment import Experiment
 from floodline.inference.consensus import agree
 from floodline.inference.result import Result
-from floodline.inference.subvolume import FORWARD, REVERSE, flood_subvolume, forget_passes
+from floodline.inference.subvolume import FORWARD, REVERSE, forget_passes
 from floodline.segmentation.consensus import split
 
 # Without a fill every voxel is drawn by itself, so that most pairs of objects share some.
@@ -168,7 +168,7 @@ def experiment(folder: Path, **inference) -> Experiment:
 
 def flood(exp: Experiment, network=greedy) -> Result:
     (box,) = exp.subvolumes
-    return flood_subvolume(exp, box, "parameters", lambda: network)
+    return flood_with(network, exp, box, "parameters")
 
 
 def test_forward_and_reverse_disagree_where_the_order_decides(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from floodline.config import Flood, Network
+from floodline.config import Flood, FloodPolicy, Network
 from floodline.ffn import weights
 from floodline.ffn.canvas import Canvas, dequantise, logit_of, quantise
 from floodline.ffn.flood import Floods, drive
@@ -121,17 +121,20 @@ def two_boxes() -> np.ndarray:
     return image
 
 
-def flood(image: np.ndarray, seeds: list[tuple[int, int, int]], **options: float) -> tuple[Canvas, Floods]:
+def flood(
+    image: np.ndarray, seeds: list[tuple[int, int, int]], policy: FloodPolicy = "reference", **options: float
+) -> tuple[Canvas, Floods]:
     settings_ = Flood(**{"min_segment_size": 10, **options})
     canvas = Canvas(image, 128, 1, (9, 9, 9), settings_)
-    floods = Floods(canvas, settings_, (2, 2, 2), seeds)
+    floods = Floods(canvas, settings_, (2, 2, 2), seeds, policy)
     drive([floods.flood_all()], box_network)
     return canvas, floods
 
 
-def test_objects_are_filled_to_their_borders_and_get_ids_in_the_order_of_their_seeds():
+@pytest.mark.parametrize("policy", get_args(FloodPolicy))
+def test_objects_are_filled_to_their_borders_and_get_ids_in_the_order_of_their_seeds(policy):
     image = two_boxes()
-    canvas, floods = flood(image, [(10, 10, 45), (10, 10, 15), (10, 10, 12)])
+    canvas, floods = flood(image, [(10, 10, 45), (10, 10, 15), (10, 10, 12)], policy)
     expected = np.where(image > 0, np.where(np.arange(60) < 30, 2, 1), 0)
     np.testing.assert_array_equal(canvas.segmentation, expected)
     assert [segment.start for segment in floods.segments] == [(10, 10, 45), (10, 10, 15)]
@@ -168,6 +171,51 @@ def test_a_seed_beside_an_object_is_refused():
     assert canvas.segmentation[10, 10, 27] == -1
 
 
+# --- the efficient policy --------------------------------------------------------------------------------------------
+
+
+def test_where_the_network_is_certain_the_efficient_policy_asks_it_less_for_the_same_objects():
+    image = np.zeros((40, 40, 40), np.uint8)
+    image[2:38, 2:38, 2:38] = 255
+    reference, reference_floods = flood(image, [(20, 20, 20)])
+    efficient, floods = flood(image, [(20, 20, 20)], "efficient")
+    np.testing.assert_array_equal(efficient.segmentation, reference.segmentation)
+    assert floods.counts["network_calls"] < 0.3 * reference_floods.counts["network_calls"]
+    none_is_certain, doubtful = flood(image, [(20, 20, 20)], "efficient", certain_probability=0.999, uncertain_share=0)
+    np.testing.assert_array_equal(none_is_certain.segmentation, reference.segmentation)
+    assert doubtful.counts["network_calls"] > 0.9 * reference_floods.counts["network_calls"]
+
+
+def test_a_move_out_of_the_sub_volume_ends_at_its_border_with_the_efficient_policy():
+    """From 7 in steps of 2 the last places are 9 and 11; the field of view fits up to 10, from where 14 is seen."""
+    image = np.full((13, 13, 15), 255, np.uint8)
+    assert (flood(image, [(6, 6, 7)])[0].segmentation[:, :, 14] == 0).all()
+    assert (flood(image, [(6, 6, 7)], "efficient")[0].segmentation[4:-4, 4:-4, 14] == 1).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.6, 0.95), st.floats(0, 0.5))
+def test_a_position_is_settled_if_all_around_it_was_seen_and_is_certain_or_another_object_s(seed, probability, share):
+    rng = np.random.default_rng(seed)
+    options = Flood(certain_probability=probability, uncertain_share=share)
+    canvas = Canvas(np.zeros((9, 9, 9), np.uint8), 0, 1, (9, 9, 9), options)
+    canvas.seed[:] = rng.normal(0, 4, canvas.shape)
+    canvas.seed[rng.random(canvas.shape) < rng.choice([0, 0.01])] = np.nan
+    canvas.segmentation[:] = rng.integers(-1, 2, canvas.shape)
+    floods = Floods(canvas, options, (2, 1, 3), policy="efficient")
+    open_, uncertain = [], 0
+    for z, y, x in np.ndindex(7, 3, 5):
+        place = (z + 1, y + 3, x + 2)
+        if canvas.segmentation[place] <= 0:
+            open_.append(canvas.seed[place])
+            chance = 1 / (1 + np.exp(-float(canvas.seed[place])))
+            uncertain += max(chance, 1 - chance) < probability
+    expected = not np.isnan(open_).any() and uncertain <= share * 7 * 3 * 5
+    assert floods._is_settled((4, 4, 4)) == expected
+
+
+# --- interruptions ---------------------------------------------------------------------------------------------------
+
+
 class Interrupted(Exception):
     pass
 
@@ -185,18 +233,18 @@ def interrupt_after(calls: int):
     return network
 
 
-@given(st.integers(0, 60))
-def test_a_flood_that_was_interrupted_anywhere_goes_on_as_if_nothing_had_happened(calls):
+@given(st.integers(0, 60), st.sampled_from(get_args(FloodPolicy)))
+def test_a_flood_that_was_interrupted_anywhere_goes_on_as_if_nothing_had_happened(calls, policy):
     image = two_boxes()
     seeds = [(10, 10, 45), (10, 10, 30), (10, 10, 15), (10, 10, 28)]
-    whole, whole_floods = flood(image, seeds)
+    whole, whole_floods = flood(image, seeds, policy)
     options = Flood(min_segment_size=10)
-    interrupted = Floods(Canvas(image, 128, 1, (9, 9, 9), options), options, (2, 2, 2), seeds)
+    interrupted = Floods(Canvas(image, 128, 1, (9, 9, 9), options), options, (2, 2, 2), seeds, policy)
     with contextlib.suppress(Interrupted):
         drive([interrupted.flood_all()], interrupt_after(calls))
     state = {name: np.array(array) for name, array in interrupted.state().items()}
     resumed_canvas = Canvas(image, 128, 1, (9, 9, 9), options)
-    resumed = Floods(resumed_canvas, options, (2, 2, 2), seeds)
+    resumed = Floods(resumed_canvas, options, (2, 2, 2), seeds, policy)
     resumed.restore(state)
     drive([resumed.flood_all()], box_network)
     np.testing.assert_array_equal(resumed_canvas.segmentation, whole.segmentation)
@@ -220,7 +268,7 @@ def test_floods_that_share_calls_of_the_network_give_what_each_gives_alone():
         batches.append(len(image))
         return np.concatenate([box_network(i[None], s[None]) for i, s in zip(image, seed, strict=True)])
 
-    drive([Floods(c, options, (2, 2, 2), s).flood_all() for c, s in zip(canvases, seeds, strict=True)], network)
+    drive([Floods(c, options, (2, 2, 2), s).flood_all() for c, s in zip(canvases, seeds, strict=True)], network, 3)
     np.testing.assert_array_equal(canvases[0].segmentation, alone.segmentation)
     assert batches[0] == 2
     assert batches[-1] == 1
@@ -265,11 +313,13 @@ def test_the_reference_run_is_repeated_call_by_call(fib25, fib25_image, network)
     floods = Floods(canvas, options, (8, 8, 8), inside(peaks(image, MEAN, STDDEV), image.shape, FOV))
     starts: list[Triple] = []
 
-    def note_start() -> None:  # of the attempt that waits for its next call
-        if floods.current is not None and floods.current.frontier.start not in starts:
+    def noting_starts(image: np.ndarray, seed: np.ndarray) -> np.ndarray:  # of the attempt that asks
+        assert floods.current is not None
+        if floods.current.frontier.start not in starts:
             starts.append(floods.current.frontier.start)
+        return network(image, seed)
 
-    drive([floods.flood_all()], network, note_start)
+    drive([floods.flood_all()], noting_starts)
     segmentation = np.maximum(canvas.segmentation, 0)
     with h5py.File(fib25 / "reference_crop_a.h5") as reference:
         assert [s.start for s in floods.segments] == [tuple(row[1:4]) for row in reference["origins"][:]]

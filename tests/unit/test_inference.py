@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import small_floods
 import yaml
-from floods import make_experiment
+from floods import flood_with, make_experiment
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from floodline import allocation
 from floodline import config as configuration
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
+from floodline.ffn.flood import Predict
+from floodline.ffn.runtimes import inference_network
 from floodline.geometry import Box
 from floodline.inference import run
 from floodline.inference.contrast import matched, normalisation_of, reference_of
 from floodline.inference.parameters import parameters_of
-from floodline.inference.subvolume import flood_subvolume
 from floodline.manifest import read_block, read_json
 from floodline.volumes.layer import Layer
 
@@ -83,6 +88,59 @@ def test_the_same_configuration_gives_the_same_bytes_with_any_number_of_shards(f
     run.run(again, 0, 1)
     run.finish(again)
     assert blocks_of(again) == flooded[1]
+
+
+@pytest.mark.parametrize("batch", [2, 5])
+def test_sub_volumes_that_share_calls_of_the_network_give_the_same_bytes(tmp_path, batch, monkeypatch):
+    experiment = small_floods.make(tmp_path, 5)
+    run.run(experiment, 0, 1)
+    alone = blocks_of(experiment)
+    for path in experiment.block(experiment.subvolumes[0]).parent.glob("*.block"):
+        path.unlink()
+    sizes = []
+
+    def noting_sizes(*arguments: Any) -> Predict:
+        network = inference_network(*arguments)
+
+        def predict(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+            sizes.append(len(image))
+            return network(image, seed)
+
+        return predict
+
+    monkeypatch.setattr(run, "inference_network", noting_sizes)
+    run.run(experiment, 0, 1, batch)
+    assert max(sizes) == batch
+    assert blocks_of(experiment) == alone
+
+
+def test_when_the_job_s_time_is_over_every_sub_volume_under_way_is_kept(tmp_path, monkeypatch):
+    experiment = small_floods.make(tmp_path, 3)
+    run.run(experiment, 0, 1)
+    whole = blocks_of(experiment)
+    paths = [experiment.block(box) for box in experiment.subvolumes]
+    for path in paths:
+        path.unlink()
+    calls_left = iter(range(20))
+    monkeypatch.setattr(allocation, "is_ending", lambda: next(calls_left, None) is None)
+    with pytest.raises(allocation.OutOfTime):
+        run.run(experiment, 0, 1, 3)
+    assert [path.with_suffix(".checkpoint").is_file() for path in paths] == [True] * 3
+    monkeypatch.undo()
+    run.run(experiment, 0, 1)
+    assert blocks_of(experiment) == whole
+
+
+def test_what_a_shard_needs_is_said_before_and_how_far_it_is_after(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    experiment = small_floods.make(tmp_path, 2)
+    run.run(experiment, 0, 1, 2)
+    said = [record.message for record in caplog.records]
+    assert "shard 0: 2 sub-volumes of up to 1.38e+04 voxels; each worker needs 0.000276 GB for them" in said[0]
+    segmented = sum(block["sizes"].sum() for block in map(read_block, map(experiment.block, experiment.subvolumes)))
+    assert re.fullmatch(
+        rf"infer: 2 of 2 sub-volumes, .* left, {re.escape(f'{segmented:.3g}')} voxels covered, .* FOV/s", said[-1]
+    )
 
 
 def damaged(content: bytes, how: str) -> bytes:
@@ -159,6 +217,8 @@ def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_
     changes: list[dict] = [
         {"image_mean": 1.0},
         {"image_stddev": 2.0},
+        {"policy": "reference"},
+        {"runtime": "openvino"},
         {"flood": {"disco_seed_threshold": -1}},
         {"seeds": [{"policy": "peaks", "reversed": True}]},
         {"seeds": [{"policy": "points", "path": str(points)}]},
@@ -182,7 +242,7 @@ def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_
     with h5py.File(mask, "a") as file:
         file["data"][0, 0, 0] = 1
     changed = [new != old for new, old in zip(all_hashes(), before, strict=True)]
-    assert changed == [False] * 4 + [True] * 6 + [False] * 3, "the files' content decides, too"
+    assert changed == [False] * 6 + [True] * 6 + [False] * 3, "the files' content decides, too"
     network = change(experiment)
     weights = network.model / "weights.npz"
     weights.write_bytes(weights.read_bytes() + b"\0")
@@ -227,7 +287,7 @@ def test_an_initial_segmentation_is_kept_and_the_rest_filled(tmp_path, consensus
     initial[:, :, 20:] = 3
     initial[0, 0, 10:13] = 12  # fewer voxels than any flood may keep
     experiment = with_initial(tmp_path, initial, consensus=consensus, consensus_min_size=10)
-    block = flood_subvolume(experiment, experiment.subvolumes[0], "p", lambda: fill_bright).block()
+    block = flood_with(fill_bright, experiment, experiment.subvolumes[0], "p").block()
     names = np.concatenate([[0], block["initial_ids"]])
     assert sorted(block["initial_ids"].tolist()) == [3, 12, 2**40 + 7]
     there = initial > 0
@@ -245,7 +305,7 @@ def test_an_initial_segmentation_that_does_not_cover_the_image_is_one_sentence(t
     with h5py.File(tmp_path / "initial.h5", "w") as file:
         file["ids"] = np.zeros((5, 5, 5), np.uint8)
     with pytest.raises(FloodlineError, match=r"inference.initial_segmentation covers .* does not hold all of x 5..35"):
-        flood_subvolume(experiment, experiment.subvolumes[0], "p", lambda: fill_bright)
+        flood_with(fill_bright, experiment, experiment.subvolumes[0], "p")
 
 
 # --- contrast --------------------------------------------------------------------------------------------------------
@@ -342,6 +402,6 @@ def test_floods_see_the_matched_image(tmp_path):
             seen.append(patch)
             return fill_bright(patch, seed)
 
-        flood_subvolume(experiment, experiment.subvolumes[0], "p", lambda network=network: network)
+        flood_with(network, experiment, experiment.subvolumes[0], "p")
         results.append(np.stack(seen[:1]))
     assert np.abs(results[0] - results[1]).max() * image.std() < 12, "half of the grey values are gone, not more"

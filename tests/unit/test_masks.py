@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from floods import make_experiment
+from floods import flood_with, make_experiment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,6 @@ from floodline.ffn.flood import Floods, drive
 from floodline.ffn.restriction import Restriction, near
 from floodline.geometry import Box
 from floodline.inference.masks import restriction_of
-from floodline.inference.subvolume import flood_subvolume
 from floodline.volumes.layer import Layer
 
 OPTIONS = Flood(min_segment_size=1)
@@ -254,13 +253,13 @@ def test_masks_of_the_configuration_reach_the_flood(tmp_path):
     wall = {"kind": "box", "boxes_xyz": [[[17, 0, 0], [25, 99, 99]]]}
     keys = {"seeds": [{"policy": "grid", "step": 4, "offsets": [0]}], "flood": {"min_segment_size": 1}}
     keys |= {"image_mean": 128}
-    whole = flood_subvolume(experiment(tmp_path, image, **keys), BOX, "p", lambda: fill_bright)
+    whole = flood_with(fill_bright, experiment(tmp_path, image, **keys), BOX, "p")
     assert len(np.unique(whole.segmentation)) == 1
-    split = flood_subvolume(experiment(tmp_path, image, masks=[wall], **keys), BOX, "p", lambda: fill_bright)
+    split = flood_with(fill_bright, experiment(tmp_path, image, masks=[wall], **keys), BOX, "p")
     assert (split.segmentation[:, :, 8:14] == 0).all(), "the field of view reaches one voxel beyond its centre"
     assert set(np.unique(split.segmentation)) == {0, 1, 2}
     assert split.counts["seeds_masked"] > 0
     seeds_apart = experiment(tmp_path, image, seed_masks=[{**wall, "invert": True}], **keys)
-    result = flood_subvolume(seeds_apart, BOX, "p", lambda: fill_bright)
+    result = flood_with(fill_bright, seeds_apart, BOX, "p")
     assert 7 <= result.origins[0, 3] < 15, "the one place where a flood may start"
     assert len(np.unique(result.segmentation)) == 1

@@ -89,6 +89,22 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+@app.command(rich_help_panel="Set up")
+def tune(
+    what: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A configuration, or an experiment's folder; without it, the published network.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A JSON file for the numbers.", show_default=False)] = None,
+) -> None:
+    """Measure what floods fastest on this machine, in under a minute, and say what to configure and to expect."""
+    from floodline import tune as tuning
+
+    tuning.run(what, output)
+
+
 @app.command(rich_help_panel="Look at it")
 def info(
     volume: Annotated[
@@ -171,6 +187,9 @@ def infer(
         int | None, typer.Option(help="Only this shard, from 0; without it: all, and the manifest.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that flood side by side.", min=1)] = 1,
+    batch: Annotated[
+        int, typer.Option(help="Sub-volumes of a process that share each call of its network.", min=1)
+    ] = 1,
     finish: Annotated[
         bool, typer.Option("--finish", help="Only check that all is there and write the manifest.")
     ] = False,
@@ -181,7 +200,7 @@ def infer(
     experiment = Experiment(folder)
     if not finish:
         for one in range(experiment.config.inference.shards) if shard is None else [shard]:
-            run.run(experiment, one, workers)
+            run.run(experiment, one, workers, batch)
     if finish or shard is None:
         run.finish(experiment)
 

@@ -25,6 +25,7 @@ class Meter:
     def __init__(self, name: str, total: int, unit: str, seconds_between_lines: float = 60.0) -> None:
         self.name, self.total, self.unit = name, total, unit
         self.done = 0
+        self.note = ""
         self.start = self.last_line = time.monotonic()
         self.seconds_between_lines = seconds_between_lines
         self.bar = (
@@ -48,16 +49,17 @@ class Meter:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more units; `note` says more about the state (rates, scores)."""
         self.done += count
+        self.note = note
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=self.done, description=f"{self.name} {note}".rstrip())
         elif time.monotonic() - self.last_line >= self.seconds_between_lines:
-            self._line(note)
+            self._line()
 
-    def _line(self, note: str = "") -> None:
+    def _line(self) -> None:
         self.last_line = time.monotonic()
         elapsed = self.last_line - self.start
         left = elapsed / self.done * (self.total - self.done) if self.done else float("nan")
         logger.info(
             "%s: %d of %d %s, %.0f s passed, %.0f s left%s",
-            self.name, self.done, self.total, self.unit, elapsed, left, f", {note}" if note else "",
+            self.name, self.done, self.total, self.unit, elapsed, left, f", {self.note}" if self.note else "",
         )  # fmt: skip

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from floodline.config.base import (
     BoxXYZ,
+    Fraction,
     MarginXYZ,
     Model,
     NonNegative,
@@ -18,6 +19,8 @@ from floodline.config.base import (
     key,
 )
 from floodline.config.volumes import Source
+
+FloodPolicy = Literal["efficient", "reference"]
 
 
 class Flood(Model):
@@ -31,6 +34,14 @@ class Flood(Model):
     min_segment_size: NonNegative = key("Smaller objects are discarded, voxels.", 1000)
     disco_seed_threshold: float = key(
         "Voxels once found improbable stay so when the mean of active voxels exceeds this; negative: off.", 0.0
+    )
+    certain_probability: Annotated[float, Field(gt=0.5, lt=1)] = key(
+        "Policy efficient: a voxel is certain if it belongs to the object with at least this probability, or does not.",
+        0.73,
+    )
+    uncertain_share: Fraction = key(
+        "Policy efficient: a position is looked at again if more than this share of the voxels around it is uncertain.",
+        0.1,
     )
 
 
@@ -193,7 +204,20 @@ class Inference(Model):
     shards: Positive = key("Jobs that share the sub-volumes.", 1)
     image_mean: float | None = key("Mean for the normalisation; null: as measured at ingest.", None)
     image_stddev: Annotated[float, Field(gt=0)] | None = key("Standard deviation; null: as measured.", None)
-    precision: Literal["float32", "bfloat16", "auto"] = key("Arithmetic of the network.", "auto")
+    policy: FloodPolicy = key(
+        "reference: the published algorithm, step by step; efficient: the same with a fraction of the network's calls, "
+        "because what is certain already is not looked at again.",
+        "efficient",
+    )
+    precision: Literal["float32", "bfloat16", "auto"] = key(
+        "Arithmetic of the network; auto: bfloat16 where the processor has it, but float32 with the policy reference.",
+        "auto",
+    )
+    runtime: Literal["tensorflow", "openvino"] = key(
+        "What computes the network; openvino is an optional dependency (`make openvino`), quicker on some processors: "
+        "`floodline tune` measures both.",
+        "tensorflow",
+    )
     checkpoint_seconds: Annotated[float, Field(gt=0)] = key(
         "Time between checkpoints inside a sub-volume: what an interruption may cost.", 120.0
     )

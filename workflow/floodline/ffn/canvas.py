@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 
 from floodline.config import Flood
 from floodline.ffn.restriction import Restriction
-from floodline.geometry import Triple, to_zyx
+from floodline.geometry import Triple, to_zyx, triple
 
 # A voxel below this logit (probability 1/2) is a "no", which the disco rule never lets turn into a "yes".
 UNDECIDED = np.float32(0)
@@ -81,6 +81,10 @@ class Canvas:
     def fits(self, position: Triple) -> bool:
         """Whether the field of view around a position (z, y, x) lies inside the sub-volume."""
         return all(m <= p < s - m for p, m, s in zip(position, self.margin, self.shape, strict=True))
+
+    def nearest_fitting(self, position: Triple) -> Triple:
+        """The position (z, y, x) nearest to this one around which the field of view fits."""
+        return triple(min(max(p, m), s - m - 1) for p, m, s in zip(position, self.margin, self.shape, strict=True))
 
     def window(self, position: Triple) -> tuple[slice, slice, slice]:
         """The field of view around a position (z, y, x)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from floodline.config import Inference
+
 Precision = Literal["float32", "bfloat16"]
 
 BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
@@ -22,6 +24,13 @@ def processor_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
         if name.strip() in ("flags", "Features"):
             return set(value.split())
     return set()
+
+
+def of_inference(wanted: Inference) -> Precision:
+    """The arithmetic of inference: the policy `reference` is float32 unless another one is asked for."""
+    if wanted.policy == "reference" and wanted.precision == "auto":
+        return "float32"
+    return resolve(wanted.precision)
 
 
 def resolve(wanted: Literal["float32", "bfloat16", "auto"], features: set[str] | None = None) -> Precision:

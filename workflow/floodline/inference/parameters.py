@@ -24,7 +24,7 @@ def parameters_of(experiment: Experiment) -> str:
     return hash_of(
         {
             "inference": wanted.model_dump(mode="json", exclude={"shards", "precision", "checkpoint_seconds"}),
-            "precision": precision.resolve(wanted.precision),
+            "precision": precision.of_inference(wanted),
             "network": experiment.config.network.model_dump(mode="json", exclude={"weights"}),
             "weights": hash_of_file(experiment.model / "weights.npz"),
             "normalisation": experiment.normalisation(),

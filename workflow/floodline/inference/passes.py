@@ -32,7 +32,7 @@ class Pass:
         """Time spent, that before an interruption included."""
         return self.seconds_before + time.monotonic() - self.began
 
-    def flood_all(self) -> Flooding:
+    def flood_all(self) -> Flooding[None]:
         """Flood from the seeds of every policy."""
         floods = self.floods
         while self.turn < len(self.policies):

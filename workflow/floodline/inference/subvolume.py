@@ -19,7 +19,7 @@ from floodline import allocation
 from floodline.config import Seeds
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
-from floodline.ffn.flood import Floods, Predict, drive
+from floodline.ffn.flood import Flooding, Floods
 from floodline.ffn.restriction import Restriction
 from floodline.ffn.seed_policies import Ground, find_seeds, invert
 from floodline.geometry import Box
@@ -83,16 +83,26 @@ class Subvolume:
         ground = Ground(self.box, self.image, self.mean, self.stddev, segmentation, masked)
         return find_seeds(policy, ground, self.experiment.config.network.fov_xyz)
 
-    def flood(self, policies: list[Policy], predict: Predict, checkpoint: Checkpoint) -> Result:
+    def flood(self, policies: list[Policy], checkpoint: Checkpoint) -> Flooding[Result]:
         """Flood from the seeds of these policies, from the checkpoint on if there is one."""
-        options, network = self.experiment.config.inference.flood, self.experiment.config.network
-        canvas = Canvas(self.image, self.mean, self.stddev, network.fov_xyz, options, self.restriction)
+        wanted, network = self.experiment.config.inference, self.experiment.config.network
+        canvas = Canvas(self.image, self.mean, self.stddev, network.fov_xyz, wanted.flood, self.restriction)
         if self.initial is not None:
             canvas.keep(self.initial)
-        one = Pass(Floods(canvas, options, network.deltas_xyz), policies)
+        one = Pass(Floods(canvas, wanted.flood, network.deltas_xyz, policy=wanted.policy), policies)
         checkpoint.resume(one)
-        drive([one.flood_all()], predict, partial(_between_calls, checkpoint, one))
-        return Result.of(one, self.initial_ids)
+        flooding, logits = one.flood_all(), None
+        try:
+            while True:
+                logits = yield flooding.send(logits)  # type: ignore[arg-type]  # a generator starts with None
+                if allocation.is_ending():
+                    raise allocation.OutOfTime
+                checkpoint.keep_if_due(one)
+        except StopIteration:
+            return Result.of(one, self.initial_ids)
+        except (allocation.OutOfTime, GeneratorExit):
+            checkpoint.keep(one)
+            raise
 
 
 def _last_first(policy: Policy, segmentation: np.ndarray) -> np.ndarray:
@@ -109,19 +119,11 @@ def _initial_segmentation(experiment: Experiment, box: Box) -> tuple[np.ndarray 
     return numbers, ids[1:].astype(np.uint64)
 
 
-def _between_calls(checkpoint: Checkpoint, one: Pass) -> None:
-    if allocation.is_ending():
-        checkpoint.keep(one)
-        raise allocation.OutOfTime
-    checkpoint.keep_if_due(one)
-
-
-def flood_subvolume(experiment: Experiment, box: Box, parameters: str, predict: Callable[[], Predict]) -> Result:
+def flood_subvolume(experiment: Experiment, box: Box, parameters: str) -> Flooding[Result]:
     """Flood a sub-volume once, or twice for the consensus.
 
     Args:
         parameters: hash of all that decides the result.
-        predict: gives the network.
 
     Raises:
         OutOfTime: the scheduler is about to end the job; a checkpoint was kept.
@@ -129,21 +131,23 @@ def flood_subvolume(experiment: Experiment, box: Box, parameters: str, predict: 
     wanted, path = experiment.config.inference, experiment.block(box)
     subvolume = Subvolume.read(experiment, box)
     if wanted.consensus is None:
-        return subvolume.flood(subvolume.forward(), predict(), Checkpoint(path, parameters, wanted.checkpoint_seconds))
+        checkpoint = Checkpoint(path, parameters, wanted.checkpoint_seconds)
+        return (yield from subvolume.flood(subvolume.forward(), checkpoint))
 
-    def kept_pass(suffix: str, policies: Callable[[], list[Policy]]) -> Result:
+    def kept_pass(suffix: str, policies: Callable[[], list[Policy]]) -> Flooding[Result]:
         own = path.with_suffix(suffix)
         of_pass = hash_of([parameters, suffix])
         result = _read_pass(own, of_pass)
         if result is None:
             checkpoint = Checkpoint(path, of_pass, wanted.checkpoint_seconds)
-            result = subvolume.flood(policies(), predict(), checkpoint)
+            result = yield from subvolume.flood(policies(), checkpoint)
             write_block(own, of_pass, result.block() | {k: np.asarray(v) for k, v in result.times().items()})
         return result
 
-    origins = kept_pass(FORWARD, subvolume.forward).origins
-    reverse = kept_pass(REVERSE, lambda: subvolume.reverse(origins))
-    return agree(kept_pass(FORWARD, subvolume.forward), reverse, wanted.consensus_min_size)
+    origins = (yield from kept_pass(FORWARD, subvolume.forward)).origins
+    reverse = yield from kept_pass(REVERSE, lambda: subvolume.reverse(origins))
+    forward = yield from kept_pass(FORWARD, subvolume.forward)
+    return agree(forward, reverse, wanted.consensus_min_size)
 
 
 def _read_pass(path: Path, parameters: str) -> Result | None:
