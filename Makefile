@@ -4,7 +4,7 @@ VENV := .venv
 # Everything runs in the environment of the locks, and nothing of the user's site-packages or Python path leaks into it.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONNOUSERSITE=1 PYTHONPATH=
 
-.PHONY: help setup demo test test-slow check format lock schema clean
+.PHONY: help setup openvino demo test test-slow check format lock schema clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -13,6 +13,9 @@ setup: $(VENV)/.installed ## make .venv from the locks, if they have changed
 
 $(VENV)/.installed: envs/build.lock envs/requirements.lock envs/horovod.lock envs/install.sh pyproject.toml
 	@bash envs/install.sh
+
+openvino: setup ## add the OpenVINO runtime, which some processors flood faster with
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/openvino.lock
 
 demo: setup ## the whole chain on a generated volume, with scores, a report and a viewer state
 	@$(RUN) snakemake --profile profiles/local
@@ -43,6 +46,7 @@ lock: ## resolve the locks anew
 	cd envs && $(LOCK) requirements.in -o requirements.lock
 	cd envs && $(LOCK) -c requirements.lock build.in -o build.lock
 	cd envs && $(LOCK) --no-deps horovod.in -o horovod.lock
+	cd envs && $(LOCK) --no-deps openvino.in -o openvino.lock
 
 schema: setup ## write the JSON schema of the configuration, and its reference
 	@$(RUN) floodline schema > workflow/schemas/config.schema.json

@@ -167,7 +167,7 @@ def _time(subject: Subject, choices: Sequence[Choice], cores: int) -> list[Measu
     barrier, answers = context.Barrier(processes), context.Queue()
     threads = max(1, cores // processes)
     crew = [
-        context.Process(target=_measure, args=(subject, list(choices), threads, barrier, answers), daemon=True)
+        context.Process(target=_measure, args=(subject, list(choices), threads, SECONDS, barrier, answers), daemon=True)
         for _ in range(processes)
     ]
     for process in crew:
@@ -186,7 +186,7 @@ def _time(subject: Subject, choices: Sequence[Choice], cores: int) -> list[Measu
     ]
 
 
-def _measure(subject: Subject, choices: list[Choice], threads: int, barrier: Any, answers: Any) -> None:
+def _measure(subject: Subject, choices: list[Choice], threads: int, seconds: float, barrier: Any, answers: Any) -> None:
     """Life of a process that times: for every choice its rate and the share of voxels that it decides otherwise."""
     os.environ |= {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
     from floodline.ffn import weights
@@ -207,7 +207,7 @@ def _measure(subject: Subject, choices: list[Choice], threads: int, barrier: Any
         predict(image, seed)  # a new shape is compiled
         barrier.wait(PATIENCE)
         calls, began = 0, time.monotonic()
-        while time.monotonic() - began < SECONDS:
+        while time.monotonic() - began < seconds:
             predict(image, seed)
             calls += 1
         rates.append(calls * choice.batch / (time.monotonic() - began))

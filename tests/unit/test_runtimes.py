@@ -1,0 +1,66 @@
+"""OpenVINO computes what TensorFlow does; the tuner takes what is fastest and agrees."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from floodline import tune
+from floodline.cli import app
+from floodline.config import Network
+from floodline.errors import FloodlineError
+from floodline.ffn import openvino
+from floodline.ffn.network import InferenceNetwork, initial_weights
+from floodline.ffn.runtimes import inference_network
+
+SMALL = Network(depth=3, features=8, fov_xyz=(9, 11, 13), deltas_xyz=(2, 2, 2))
+needs_openvino = pytest.mark.skipif(not openvino.is_installed(), reason="OpenVINO is not installed (make openvino)")
+
+
+@needs_openvino
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
+def test_openvino_computes_what_tensorflow_does(precision, tolerance):
+    rng = np.random.default_rng(0)
+    weights = initial_weights(SMALL, rng)
+    for name in weights:
+        weights[name] += rng.normal(0, 0.05, weights[name].shape).astype(np.float32)  # biases, too
+    expected = InferenceNetwork(weights, SMALL, "float32")
+    network = inference_network(weights, SMALL, precision, "openvino")
+    for batch in (1, 3):
+        image, seed = rng.normal(size=(2, batch, 13, 11, 9)).astype(np.float32)
+        np.testing.assert_allclose(network(image, seed), expected(image, seed), atol=tolerance)
+
+
+def test_a_runtime_that_is_not_installed_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(openvino, "is_installed", lambda: False)
+    with pytest.raises(FloodlineError, match=r"is not installed: `make openvino` installs it\.$"):
+        inference_network(initial_weights(SMALL, np.random.default_rng(0)), SMALL, "float32", "openvino")
+
+
+def test_the_tuner_takes_the_fastest_that_agrees():
+    reference = tune.Measurement(tune.Choice("tensorflow", "float32"), 9.0, 0.0)
+    wrong = tune.Measurement(tune.Choice("openvino", "bfloat16"), 30.0, 0.2)
+    right = tune.Measurement(tune.Choice("tensorflow", "bfloat16"), 15.0, tune.LARGEST_DIFFERENCE)
+    assert tune.fastest([reference, wrong, right]) is right
+    assert tune.fastest([reference, wrong]) is reference
+
+
+def test_the_tuner_measures_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune, "SECONDS", 0.2)
+    config = tmp_path / "small.yaml"
+    phantom = {"source": {"kind": "phantom"}}
+    values = {"name": "small", "image": phantom, "labels": phantom, "training": {}}
+    config.write_text(yaml.safe_dump(values | {"network": SMALL.model_dump(mode="json")}))
+    result = CliRunner().invoke(app, ["tune", str(config), "--output", str(tmp_path / "tune.json")])
+    assert result.exit_code == 0, result.output
+    numbers = json.loads((tmp_path / "tune.json").read_text())
+    rows = [line.split() for line in result.output.splitlines() if re.match("(tensorflow|openvino) ", line)]
+    assert {(row[0], row[1]) for row in rows} >= {("tensorflow", "float32")}
+    assert max(float(row[5]) for row in rows) >= round(numbers["fov_per_second"]["inference"], 2)
+    chosen = f"inference: {{runtime: {numbers['runtime']}, precision: {numbers['precision']}}}"
+    assert chosen in result.output
