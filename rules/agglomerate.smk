@@ -18,10 +18,12 @@ rule region_graph:
     resources:
         tasks=1,
         mpi="",
+        workers=2,
     params:
         graph=CONFIG.agglomeration.graph.model_dump(mode="json"),
     shell:
-        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} graph > {{log}} 2>&1"
+        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} graph"
+        " --workers {resources.workers} > {log} 2>&1"
 
 
 rule solve:
@@ -60,11 +62,13 @@ rule neurons:
     resources:
         tasks=1,
         mpi="",
+        workers=2,
     params:
         grow=CONFIG.agglomeration.grow.model_dump(mode="json"),
         config=section("storage"),
     shell:
-        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} neurons > {{log}} 2>&1"
+        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} neurons"
+        " --workers {resources.workers} > {log} 2>&1"
 
 
 rule agglomerate:

@@ -15,10 +15,12 @@ rule supervoxels:
     resources:
         tasks=1,
         mpi="",
+        workers=2,
     params:
         config=section("assembly", "storage"),
     shell:
-        f"{LAUNCH}floodline assemble results/{{wildcards.experiment}} > {{log}} 2>&1"
+        f"{LAUNCH}floodline assemble results/{{wildcards.experiment}}"
+        " --workers {resources.workers} > {log} 2>&1"
 
 
 rule assemble:

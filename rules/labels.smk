@@ -15,10 +15,12 @@ rule partitions:
     resources:
         tasks=1,
         mpi="",
+        workers=2,
     params:
         config=section("sites", "network"),
     shell:
-        f"{LAUNCH}floodline labels results/{{wildcards.experiment}} partitions > {{log}} 2>&1"
+        f"{LAUNCH}floodline labels results/{{wildcards.experiment}} partitions"
+        " --workers {resources.workers} > {log} 2>&1"
 
 
 rule coordinates:

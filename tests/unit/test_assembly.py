@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from floodline import config as configuration
 from floodline.assembly import run
 from floodline.assembly.grid import Grid
-from floodline.assembly.joining import join
+from floodline.assembly.joining import Contacts, Pieces, join
 from floodline.assembly.matching import Objects, match
-from floodline.assembly.parts import Parts
+from floodline.assembly.parts import BoxParts, Parts
 from floodline.assembly.store import BlockStore
-from floodline.assembly.writing import Painted, paint
+from floodline.assembly.writing import Painted, names, paint
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks, tile
@@ -77,9 +77,14 @@ def assemble_in_memory(
         boxes, lambda index: {"segmentation": pieces[boxes[index]], "qprob": np.ones(boxes[index].shape_zyx, np.uint8)}
     )
     grid = Grid(boxes)
-    _, rows, contacts = run.compare(store, grid, RULE)
-    joining = join(rows, contacts, through_neighbour)
-    return paint(volume, grid, store, rows, joining.supervoxel), joining.counts
+    objects = [Objects.of(store.block(index)["segmentation"]) for index in range(len(boxes))]
+    matches = []
+    for at in grid.overlaps:
+        lower, upper = (store.segmentation(index, at.box) for index in (at.lower, at.upper))
+        matches.append((at, match(lower, upper, objects[at.lower], objects[at.upper], RULE)))
+    rows = Pieces.of(objects)
+    joining = join(rows, Contacts.of(matches, rows), through_neighbour)
+    return paint(volume, grid, store, names(volume, grid, rows, joining.supervoxel)), joining.counts
 
 
 @settings(max_examples=200)
@@ -132,7 +137,7 @@ def test_parts_are_counted_across_boxes(seed, size):
     parts = Parts()
     volume = Box.of_array(supervoxels.shape)
     for box in blocks(volume, size):
-        parts.add(box, supervoxels[box.slices_zyx()])
+        parts.add(box, BoxParts.of(supervoxels[box.slices_zyx()]))
     largest, several = 0, 0
     for one in (1, 2, 3):
         sizes = np.bincount(cc3d.connected_components(supervoxels == one, connectivity=6).ravel())[1:]

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.geometry import Box
+from floodline.geometry import Box, blocks
 from floodline.labels import partitions
 from floodline.labels.partitions import Definition
 from floodline.manifest import write_json
@@ -61,8 +61,8 @@ def computed(labels, definition, mask, block_xyz):
 
     definition = Definition(**{**vars(definition), "mask": reader(mask)})
     result = np.zeros(labels.shape, np.uint8)
-    for block, values in partitions.partition(reader(labels), box, definition, block_xyz):
-        result[block.slices_zyx(START_XYZ)] = values
+    for block in blocks(box, block_xyz):
+        result[block.slices_zyx(START_XYZ)] = partitions.partition(reader(labels), box, definition, block)
     return result
 
 

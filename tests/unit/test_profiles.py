@@ -16,6 +16,8 @@ from floodline.schedulers import limits
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
 ON_QUEUES = ["theta", "polaris"]
+ON_RANKS = ["train_network", "flood", "partitions", "supervoxels", "region_graph", "neurons"]
+"""The rules that use all ranks of the launcher."""
 
 
 @cache
@@ -109,7 +111,15 @@ def test_ranks_have_hardware_threads_of_their_own_on_theta(rule):
     assert option(launcher, "-N") * option(launcher, "-d") <= 64 * option(launcher, "-j")
 
 
-@pytest.mark.parametrize("rule", ["train_network", "flood"])
+@pytest.mark.parametrize("name", ["slurm", *ON_QUEUES])
+@pytest.mark.parametrize("rule", ON_RANKS)
+def test_the_long_stages_run_on_the_ranks_of_many_nodes(name, rule):
+    asked = resources(name, rule)
+    assert asked["mpi"] and asked["tasks"] >= asked["nodes"] >= 2
+    assert "tasks=" in rules()[rule] and "mpi=" in rules()[rule]
+
+
+@pytest.mark.parametrize("rule", ON_RANKS)
 def test_ranks_have_hardware_threads_of_their_own_on_polaris(rule):
     launcher = resources("polaris", rule)["mpi"]
     assert option(launcher, "-ppn") * option(launcher, "--depth") <= 64

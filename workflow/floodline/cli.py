@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+Workers = Annotated[int, typer.Option(help="Processes that work side by side where there is no launcher.", min=1)]
 Folder = Annotated[Path, typer.Argument(help="The experiment's folder, results/<name>.", show_default=False)]
 
 
@@ -155,13 +156,14 @@ def pyramid(
 def labels(
     folder: Folder,
     step: Annotated[Literal["partitions", "coordinates", "all"], typer.Argument(help="Which step.")] = "all",
+    workers: Workers = 1,
 ) -> None:
     """Find the training sites: partitions of the labels, and balanced coordinates."""
     from floodline.labels import coordinates, partitions
 
     experiment = Experiment(folder)
     if step in ("partitions", "all"):
-        partitions.run(experiment)
+        partitions.run(experiment, workers)
     if step in ("coordinates", "all"):
         coordinates.run(experiment)
 
@@ -186,7 +188,7 @@ def infer(
     shard: Annotated[
         int | None, typer.Option(help="Only this shard, from 0; without it: all, and the manifest.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that flood side by side.", min=1)] = 1,
+    workers: Workers = 1,
     batch: Annotated[
         int, typer.Option(help="Sub-volumes of a process that share each call of its network.", min=1)
     ] = 1,
@@ -206,24 +208,25 @@ def infer(
 
 
 @app.command(rich_help_panel="Stages")
-def assemble(folder: Folder) -> None:
+def assemble(folder: Folder, workers: Workers = 1) -> None:
     """Join the pieces of all sub-volumes into one label space: the supervoxels."""
     from floodline.assembly import run
 
-    run.run(Experiment(folder))
+    run.run(Experiment(folder), workers)
 
 
 @app.command(rich_help_panel="Stages")
 def agglomerate(
     folder: Folder,
     step: Annotated[Literal["graph", "solve", "neurons", "all"], typer.Argument(help="Which step.")] = "all",
+    workers: Workers = 1,
 ) -> None:
     """Merge supervoxels into neurons over the graph of their contacts."""
     experiment = Experiment(folder)
     if step in ("graph", "all"):
         from floodline.agglomeration import graph
 
-        graph.run(experiment)
+        graph.run(experiment, workers)
     if step in ("solve", "all"):
         from floodline.agglomeration import solve
 
@@ -231,7 +234,7 @@ def agglomerate(
     if step in ("neurons", "all"):
         from floodline.agglomeration import neurons
 
-        neurons.run(experiment)
+        neurons.run(experiment, workers)
 
 
 @app.command(rich_help_panel="Stages")

@@ -104,6 +104,10 @@ class Experiment:
         """Says that a shard of the inference is done."""
         return self.inference / "shards" / f"{shard}.json"
 
+    def unfinished(self, stage: str) -> Path:
+        """What a stage keeps on its way, and deletes when it is done."""
+        return self.folder / "unfinished" / stage
+
     def rng(self, purpose: str) -> np.random.Generator:
         """A random generator that depends on the configured seed and on what it is for, and on nothing else."""
         return np.random.default_rng(int(hash_of([self.config.seed, purpose]), 16))

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
 from floodline import allocation
@@ -79,7 +80,7 @@ def run(crew: Crew[State, Task, Result], lead: Callable[[HandOut[Task, Result]],
 
 
 @dataclass(frozen=True)
-class _Report:
+class Report:
     """What a worker says: `ready` when it has come, then for each task `done`, `late` (no time left) or `failed`."""
 
     kind: str
@@ -98,22 +99,22 @@ class _Worker(Generic[State, Task, Result]):
             self.states.append(self.crew.start())
         return self.crew.work(self.states[0], task)
 
-    def report(self, task: Task) -> _Report:
+    def report(self, task: Task) -> Report:
         """Do a task and say how it went."""
         try:
-            return _Report("done", self.do(task))
+            return Report("done", self.do(task))
         except OutOfTime:
-            return _Report("late")
+            return Report("late")
         except FloodlineError as error:
-            return _Report("failed", error)
+            return Report("failed", error)
         except Exception:
-            return _Report("failed", RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
+            return Report("failed", RuntimeError(f"a worker failed:\n{traceback.format_exc()}"))
 
 
 # --- the leader ------------------------------------------------------------------------------------------------------
 
 
-class _Team(ABC):
+class Team(ABC):
     """Workers that can be given tasks; `free` holds the numbers of those that have none."""
 
     def __init__(self) -> None:
@@ -124,7 +125,7 @@ class _Team(ABC):
         """Send a task."""
 
     @abstractmethod
-    def reports(self) -> Iterator[tuple[int, _Report]]:
+    def reports(self) -> Iterator[tuple[int, Report]]:
         """What has come in from which worker, without waiting."""
 
     def hand_out(self, tasks: Iterable[Any]) -> Iterator[Any]:
@@ -178,28 +179,34 @@ def _run_on_processes(crew: Crew, lead: Callable[[HandOut], None], workers: int)
         team.end()
 
 
-class _Processes(_Team):
+class _Processes(Team):
     """Spawned, not forked: TensorFlow does not survive a fork."""
 
     def __init__(self, crew: Crew, workers: int) -> None:
         super().__init__()
-        context = multiprocessing.get_context("spawn")
-        threads = max(1, len(os.sched_getaffinity(0)) // workers)
+        self.crew = crew
+        self.threads = max(1, len(os.sched_getaffinity(0)) // workers)
         self.connections: list[Connection] = []
-        self.processes = []
-        for number in range(workers):
-            mine, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, crew, threads, allocation.ends_at()), daemon=True)
-            process.start()
-            theirs.close()
-            self.connections.append(mine)
-            self.processes.append(process)
-            self.free.append(number)
+        self.processes: list[SpawnProcess] = []
+        self.free.extend(range(workers))
 
     def give(self, worker: int, task: Any) -> None:
+        if worker == len(self.processes):
+            self._spawn()
         self.connections[worker].send(task)
 
-    def reports(self) -> Iterator[tuple[int, _Report]]:
+    def _spawn(self) -> None:
+        """Start the next worker: not before there is a task for it."""
+        context = multiprocessing.get_context("spawn")
+        mine, theirs = context.Pipe()
+        arguments = (theirs, self.crew, self.threads, allocation.ends_at())
+        process = context.Process(target=_serve, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        self.connections.append(mine)
+        self.processes.append(process)
+
+    def reports(self) -> Iterator[tuple[int, Report]]:
         for connection in wait(self.connections, timeout=0):
             worker = self.connections.index(connection)  # type: ignore[arg-type]
             try:
@@ -262,7 +269,7 @@ def _run_on_ranks(crew: Crew, lead: Callable[[HandOut], None]) -> None:
         ranks.Abort(1)
 
 
-class _Ranks(_Team):
+class _Ranks(Team):
     """All ranks of MPI's world: those above 0 through messages, rank 0's own worker through a thread."""
 
     def __init__(self, ranks: Any, crew: Crew) -> None:
@@ -270,7 +277,7 @@ class _Ranks(_Team):
         self.ranks = ranks
         self.end_of_job = allocation.ends_at()
         self.own_tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.own_reports: queue.SimpleQueue[_Report] = queue.SimpleQueue()
+        self.own_reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         # Only the main thread speaks MPI. A daemon: when the job fails, nobody waits for its task.
         threading.Thread(target=self._work, args=(_Worker(crew),), daemon=True).start()
         self.free.append(0)
@@ -285,7 +292,7 @@ class _Ranks(_Team):
         else:
             self.ranks.send((task, self.end_of_job), dest=worker)
 
-    def reports(self) -> Iterator[tuple[int, _Report]]:
+    def reports(self) -> Iterator[tuple[int, Report]]:
         while self.ranks.iprobe():
             from mpi4py import MPI
 
@@ -312,7 +319,7 @@ class _Ranks(_Team):
 def _follow(ranks: Any, crew: Crew) -> None:
     """Life of a rank above 0."""
     worker = _Worker(crew)
-    report = _Report("ready")
+    report = Report("ready")
     while True:
         ranks.send(report, dest=0)
         while not ranks.iprobe(source=0):

@@ -15,6 +15,7 @@ import yaml
 from slurm_cluster import SlurmCluster
 from submitting import ROOT, Run, wait_for
 
+ON_RANKS = ["train_network", "partitions", "supervoxels", "region_graph", "neurons"]
 STAND_INS = {
     "theta": ("cobalt.py", ["qsub", "qstat", "qdel", "aprun"], "aprun -d 1 -j 1 -cc depth -N"),
     "polaris": ("pbs.py", ["qsub", "qstat", "qdel", "mpiexec"], "mpiexec --depth 1 --cpu-bind depth -ppn"),
@@ -40,7 +41,7 @@ def submitting(cluster: SlurmCluster, folder: Path, profile: str, *config: str, 
         "default-resources": {"setup": f"export PATH={programs}:{cluster.folder}/bin:$PATH"},
         "set-resources": {
             **one,
-            "train_network": {**large, "tasks": 2, "mpi": f"{launcher} 1"},
+            **{rule: {**large, "tasks": 2, "mpi": f"{launcher} 1"} for rule in ON_RANKS},
             "flood": {**large, "tasks": 4, "mpi": f"{launcher} 2"},
         },
         "latency-wait": 5,

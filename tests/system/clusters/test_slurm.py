@@ -11,9 +11,10 @@ from submitting import Run, wait_for
 
 # Two real cores stand behind the nodes, and nobody waits for their file system.
 SRUN = "srun --mpi=pmix --cpus-per-task=1"
+ON_RANKS = ["train_network", "flood", "partitions", "supervoxels", "region_graph", "neurons"]
 SMALL = {
-    "set-threads": {"train_network": 1, "flood": 1},
-    "set-resources": {"train_network": {"tasks": 2, "mpi": SRUN}, "flood": {"tasks": 2, "mpi": SRUN}},
+    "set-threads": dict.fromkeys(ON_RANKS, 1),
+    "set-resources": {rule: {"tasks": 2, "mpi": SRUN} for rule in ON_RANKS},
     "latency-wait": 5,
     "retries": 0,
     "slurm-status-command": "squeue",  # the test cluster has no accounting
@@ -94,4 +95,6 @@ def test_the_whole_pipeline_runs_under_the_profile(cluster, tmp_path):
     run = Run(cluster, tmp_path, "slurm", SMALL)
     run()
     assert (run.results / "report.html").stat().st_size > 0
+    for rule in ON_RANKS:
+        assert jobs_of(cluster, rule)[-1]["nodes"].startswith("n["), rule
     assert "Nothing to be done" in run()

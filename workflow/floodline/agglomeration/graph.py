@@ -10,10 +10,13 @@ edges.parquet       one row a contact, sorted by `a` < `b`; its columns are said
 from __future__ import annotations
 
 import logging
+from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from floodline import pool, steps
 from floodline.agglomeration.contacts import Measure, combine, contacts
 from floodline.agglomeration.features import dequantised, features
 from floodline.agglomeration.growth import spacing_zyx
@@ -22,9 +25,9 @@ from floodline.agglomeration.tables import read_table, write_table
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks
-from floodline.manifest import read_json
-from floodline.progress import Meter
+from floodline.manifest import hash_of, hash_of_file, read_json
 from floodline.segmentation.relabel import compact
+from floodline.steps import Arrays, Steps
 from floodline.volumes.layer import Layer
 
 logger = logging.getLogger(__name__)
@@ -33,48 +36,85 @@ BOX_SIZE_XYZ = (256, 256, 256)
 """Measured at once. The result does not depend on it."""
 
 
-def run(experiment: Experiment) -> None:
+def run(experiment: Experiment, workers: int = 1) -> None:
     """Write `nodes.parquet` and `edges.parquet`.
+
+    Args:
+        workers: processes that work side by side where there is no launcher.
 
     Raises:
         FloodlineError: assembly is incomplete, or the image is not of integers.
+        OutOfTime: the scheduler is about to end the job; what is done is kept.
     """
+    pool.run(pool.Crew(partial(_Worker, experiment.folder), steps.do), partial(_lead, experiment), workers)
+
+
+def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
     edges_path = experiment.agglomeration / "edges.parquet"
     edges_path.unlink(missing_ok=True)
-    read_json(experiment.manifest("supervoxels"))
-    overlaps = read_table(experiment.layer("supervoxels") / "overlaps.parquet")
+    assembled = read_json(experiment.manifest("supervoxels"))
+    overlaps_path = experiment.layer("supervoxels") / "overlaps.parquet"
+    overlaps = read_table(overlaps_path)
     image = read_json(experiment.manifest("image"))
+    _check_image(Layer.open(experiment.layer("image")))
     config = experiment.config.agglomeration.graph
     measure = Measure(
         config.reach_voxels, spacing_zyx(image["voxel_size_nm_xyz"]), config.profile_voxels, image["stddev"]
     )
-    sums, pairs = measure_boxes(experiment, blocks(experiment.image_box, BOX_SIZE_XYZ), measure)
-    nodes = _means(sums, image["mean"], image["stddev"])
-    edges = features(pairs, nodes, overlaps, image["mean"], image["stddev"])
-    edges = edges[edges["contact_area"] >= config.min_contact_area].reset_index(drop=True)
-    edges["score"] = score(edges)
-    logger.info("%d supervoxels, %d contacts", len(nodes), len(edges))
-    write_table(experiment.agglomeration / "nodes.parquet", nodes)
-    write_table(edges_path, edges)
+    parameters = hash_of([assembled, hash_of_file(overlaps_path), image, config.model_dump(mode="json")])
+    boxes = blocks(experiment.image_box, BOX_SIZE_XYZ)
+    with Steps[_Worker](experiment.unfinished("graph"), parameters, hand_out) as todo:
+        sums, pairs = [], []
+        for found in todo.do("measure", {box.name: partial(_measure, box, measure) for box in boxes}):
+            sums.append(_table(found, "node"))
+            pairs.append(_table(found, "pair"))
+        nodes = _means(_total(sums), image["mean"], image["stddev"])
+        edges = features(combine(pairs), nodes, overlaps, image["mean"], image["stddev"])
+        edges = edges[edges["contact_area"] >= config.min_contact_area].reset_index(drop=True)
+        edges["score"] = score(edges)
+        logger.info("%d supervoxels, %d contacts", len(nodes), len(edges))
+        write_table(experiment.agglomeration / "nodes.parquet", nodes)
+        write_table(edges_path, edges)
 
 
-def measure_boxes(experiment: Experiment, boxes: list[Box], measure: Measure) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Sums over supervoxels, and contacts, of the volume that the boxes fill."""
-    layers = [Layer.open(experiment.layer(name)) for name in ("supervoxels", "image", "flood_probability")]
-    if not np.issubdtype(layers[1].dtype, np.integer):
+def _check_image(image: Layer) -> None:
+    if not np.issubdtype(image.dtype, np.integer):
         raise FloodlineError(
-            f"the layer {layers[1].path} is of {layers[1].dtype}: the region graph needs an image of integers."
+            f"the layer {image.path} is of {image.dtype}: the region graph needs an image of integers."
         )
-    nodes, pairs = [], []
-    with Meter("graph", len(boxes), "boxes") as meter:
-        for box in boxes:
-            outer = box.grown(measure.halo_xyz).intersection(experiment.image_box)
-            supervoxels, image, quantised = (layer.read(outer) for layer in layers)
-            pairs.append(contacts(box, outer, supervoxels, image, quantised, measure))
-            core = box.slices_zyx(outer.start_xyz)
-            nodes.append(_nodes(supervoxels[core], image[core], quantised[core]))
-            meter.advance()
-    return pd.concat(nodes).groupby("supervoxel", as_index=False).sum(), combine(pairs)
+
+
+class _Worker:
+    """What a process keeps from one box to the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self.experiment = Experiment(folder)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        names = ("supervoxels", "image", "flood_probability")
+        return [Layer.open(self.experiment.layer(name)) for name in names]
+
+
+def _measure(box: Box, measure: Measure, worker: _Worker) -> Arrays:
+    """Sums over the supervoxels of a box, and its contacts."""
+    outer = box.grown(measure.halo_xyz).intersection(worker.experiment.image_box)
+    supervoxels, image, quantised = (layer.read(outer) for layer in worker.layers)
+    core = box.slices_zyx(outer.start_xyz)
+    tables = {
+        "node": _nodes(supervoxels[core], image[core], quantised[core]),
+        "pair": contacts(box, outer, supervoxels, image, quantised, measure),
+    }
+    return {f"{name}.{column}": table[column].to_numpy() for name, table in tables.items() for column in table}
+
+
+def _table(arrays: Arrays, name: str) -> pd.DataFrame:
+    """One of the tables, read from its file."""
+    return pd.DataFrame({key.partition(".")[2]: a for key, a in arrays.items() if key.startswith(f"{name}.")})
+
+
+def _total(sums: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(sums).groupby("supervoxel", as_index=False).sum()
 
 
 def _nodes(supervoxels: np.ndarray, image: np.ndarray, quantised: np.ndarray) -> pd.DataFrame:

@@ -6,30 +6,33 @@
 4. Two tables go with it: `pieces.parquet`, which object of which sub-volume is which supervoxel, and
    `overlaps.parquet`, where floods covered one another (evidence.py). The manifest comes last.
 
-In memory are a few sub-volumes and tables of objects and of their contacts, never the volume.
+1 and 3 are done by all ranks, sub-volume by sub-volume and box by box. In memory are a few sub-volumes and tables of
+objects and of their contacts, never the volume.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from floodline import config as configuration
+from floodline import pool, steps
 from floodline.assembly.evidence import flood_overlaps, neighbour_overlaps, of_supervoxels
-from floodline.assembly.grid import Grid
+from floodline.assembly.grid import Grid, Overlap
 from floodline.assembly.joining import Contacts, Joining, Pieces, join
-from floodline.assembly.matching import Objects, match
-from floodline.assembly.parts import Parts
+from floodline.assembly.matching import Match, Objects, match
+from floodline.assembly.parts import BoxParts, Parts
 from floodline.assembly.store import BlockStore
-from floodline.assembly.writing import paint
+from floodline.assembly.writing import Names, names, paint
 from floodline.experiment import Experiment
-from floodline.geometry import blocks, triple
-from floodline.manifest import read_json, write_atomically, write_json
-from floodline.progress import Meter
+from floodline.geometry import Box, blocks, triple
+from floodline.manifest import hash_of, read_json, write_atomically, write_json
+from floodline.steps import Arrays, Steps
 from floodline.volumes.layer import Layer
 
 logger = logging.getLogger(__name__)
@@ -43,90 +46,136 @@ WRITTEN_AT_ONCE = 256
 """About how many voxels a side are written at once."""
 
 
-def run(experiment: Experiment) -> None:
+def run(experiment: Experiment, workers: int = 1) -> None:
     """Write `supervoxels/` and `flood_probability/` from the block store.
+
+    Args:
+        workers: processes that work side by side where there is no launcher.
 
     Raises:
         FloodlineError: inference is incomplete, or its sub-volumes do not overlap.
+        OutOfTime: the scheduler is about to end the job; what is done is kept.
     """
+    pool.run(pool.Crew(partial(_Worker, experiment.folder), steps.do), partial(_lead, experiment), workers)
+
+
+class _Worker:
+    """What a process keeps from one task to the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self.experiment = Experiment(folder)
+        self.store = BlockStore.open(self.experiment)
+        self.grid = Grid(self.store.boxes)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        return [Layer.open(self.experiment.layer(name)) for name, _, _ in LAYERS]
+
+
+def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
     experiment.manifest("supervoxels").unlink(missing_ok=True)
     store = BlockStore.open(experiment)
     grid = Grid(store.boxes)
-    objects, pieces, contacts = compare(store, grid, experiment.config.assembly)
-    joining = join(pieces, contacts, experiment.config.assembly.through_neighbour)
-    logger.info("%d pieces make %d supervoxels", len(pieces.id), int(joining.supervoxel.max(initial=0)))
-    written = _write_layers(experiment, store, grid, pieces, joining)
-    _write_tables(experiment, store, grid, objects, pieces, contacts, joining)
-    common = {
-        "box_xyz": experiment.image_box.corners,
-        "voxel_size_nm_xyz": read_json(experiment.manifest("image"))["voxel_size_nm_xyz"],
-    }
-    write_json(experiment.manifest("flood_probability"), {**common, "dtype": "uint8"})
-    write_json(
-        experiment.manifest("supervoxels"),
-        {**common, "dtype": "uint64", **written, "assembly": {"subvolumes": len(grid.boxes), **joining.counts}},
+    with Steps(experiment.unfinished("assembly"), _parameters(experiment), hand_out) as todo:
+        found = todo.do("objects", {box.name: partial(_find, index) for index, box in enumerate(grid.boxes)})
+        floods = [(Objects(one["ids"], one["sizes"]), one["overlaps"]) for one in found]
+        objects = [one for one, _ in floods]
+        matches = todo.do("overlaps", {f"{at.lower}-{at.upper}": _matching(at, objects) for at in grid.overlaps})
+        pieces = Pieces.of(objects)
+        contacts = Contacts.of([(at, _as_match(one)) for at, one in zip(grid.overlaps, matches, strict=True)], pieces)
+        joining = join(pieces, contacts, experiment.config.assembly.through_neighbour)
+        logger.info("%d pieces make %d supervoxels", len(pieces.id), int(joining.supervoxel.max(initial=0)))
+        written = _write_layers(experiment, grid, pieces, joining, todo)
+        evidence = [flood_overlaps(*flood, int(first)) for flood, first in zip(floods, pieces.first[:-1], strict=True)]
+        _write_tables(experiment, [*evidence, neighbour_overlaps(contacts)], pieces, joining)
+        common = {
+            "box_xyz": experiment.image_box.corners,
+            "voxel_size_nm_xyz": read_json(experiment.manifest("image"))["voxel_size_nm_xyz"],
+        }
+        write_json(experiment.manifest("flood_probability"), {**common, "dtype": "uint8"})
+        write_json(
+            experiment.manifest("supervoxels"),
+            {**common, "dtype": "uint64", **written, "assembly": {"subvolumes": len(grid.boxes), **joining.counts}},
+        )
+
+
+def _parameters(experiment: Experiment) -> str:
+    """Hash of all that decides the result."""
+    return hash_of(
+        {
+            "inference": read_json(experiment.manifest("inference"))["parameters"],
+            "assembly": experiment.config.assembly.model_dump(mode="json"),
+            "chunk_size_xyz": experiment.config.storage.chunk_size_xyz,
+        }
     )
 
 
-def compare(store: BlockStore, grid: Grid, rule: configuration.Assembly) -> tuple[list[Objects], Pieces, Contacts]:
-    """The objects of every sub-volume, all of them as pieces, and what the overlaps say about them."""
-    objects = [Objects.of(store.block(index)["segmentation"]) for index in range(len(grid.boxes))]
-    pieces = Pieces.of(objects)
-    matches = []
-    with Meter("compare", len(grid.overlaps), "overlaps") as meter:
-        for at in grid.overlaps:
-            lower, upper = (store.segmentation(index, at.box) for index in (at.lower, at.upper))
-            matches.append((at, match(lower, upper, objects[at.lower], objects[at.upper], rule)))
-            meter.advance()
-    return objects, pieces, Contacts.of(matches, pieces)
+def _find(index: int, worker: _Worker) -> Arrays:
+    """The objects of a sub-volume, and whose floods covered whose inside it."""
+    block = worker.store.block(index)
+    objects = Objects.of(block["segmentation"])
+    return {"ids": objects.ids, "sizes": objects.sizes, "overlaps": block["overlaps"]}
+
+
+def _matching(at: Overlap, objects: list[Objects]) -> Callable[[_Worker], Arrays]:
+    return partial(_match, at, objects[at.lower], objects[at.upper])
+
+
+def _match(at: Overlap, lower: Objects, upper: Objects, worker: _Worker) -> Arrays:
+    """What an overlap says about the objects on either side of it."""
+    below, above = (worker.store.segmentation(index, at.box) for index in (at.lower, at.upper))
+    found = match(below, above, lower, upper, worker.experiment.config.assembly)
+    return {
+        "pairs": found.pairs,
+        "voxels": found.voxels,
+        "sizes": found.sizes,
+        "joined": found.joined,
+        "contested_lower": found.contested[0],
+        "contested_upper": found.contested[1],
+    }
+
+
+def _as_match(found: Arrays) -> Match:
+    """The same, read from its file."""
+    contested = found["contested_lower"], found["contested_upper"]
+    return Match(found["pairs"], found["voxels"], found["sizes"], found["joined"], contested)
+
+
+def _paint(box: Box, names: Names, worker: _Worker) -> Arrays:
+    """Write a box of both layers, and say what the manifest counts."""
+    painted = paint(box, worker.grid, worker.store, names)
+    for layer, voxels in zip(worker.layers, (painted.supervoxels, painted.probability), strict=True):
+        layer.write(box, voxels)
+    return BoxParts.of(painted.supervoxels).arrays() | {"contradicted": np.array(painted.contradicted)}
 
 
 def _write_layers(
-    experiment: Experiment, store: BlockStore, grid: Grid, pieces: Pieces, joining: Joining
+    experiment: Experiment, grid: Grid, pieces: Pieces, joining: Joining, todo: Steps[_Worker]
 ) -> dict[str, int]:
     """Write both layers; what is said about them in the manifest."""
-    image = read_json(experiment.manifest("image"))
     chunk_size_xyz = experiment.config.storage.chunk_size_xyz
-    supervoxels, probability = (
-        Layer.create(
-            experiment.layer(name),
-            box=experiment.image_box,
-            dtype=dtype,
-            voxel_size_nm_xyz=image["voxel_size_nm_xyz"],
-            chunk_size_xyz=chunk_size_xyz,
-            kind=kind,
-        )
-        for name, dtype, kind in LAYERS
-    )
-    parts, contradicted = Parts(), 0
+    if not todo.has_begun("paint"):
+        for name, dtype, kind in LAYERS:
+            Layer.create(
+                experiment.layer(name),
+                box=experiment.image_box,
+                dtype=dtype,
+                voxel_size_nm_xyz=read_json(experiment.manifest("image"))["voxel_size_nm_xyz"],
+                chunk_size_xyz=chunk_size_xyz,
+                kind=kind,
+            )
     boxes = blocks(experiment.image_box, triple(max(WRITTEN_AT_ONCE // size, 1) * size for size in chunk_size_xyz))
-    with Meter("assemble", len(boxes), "boxes") as meter:
-        for box in boxes:
-            painted = paint(box, grid, store, pieces, joining.supervoxel)
-            supervoxels.write(box, painted.supervoxels)
-            probability.write(box, painted.probability)
-            parts.add(box, painted.supervoxels)
-            contradicted += painted.contradicted
-            meter.advance()
+    makes = {box.name: partial(_paint, box, names(box, grid, pieces, joining.supervoxel)) for box in boxes}
+    parts, contradicted = Parts(), 0
+    for box, painted in zip(boxes, todo.do("paint", makes), strict=True):
+        contradicted += int(painted.pop("contradicted"))
+        parts.add(box, BoxParts.from_arrays(painted))
     return {**parts.counts(), "contradicted_voxels": contradicted}
 
 
-def _write_tables(
-    experiment: Experiment,
-    store: BlockStore,
-    grid: Grid,
-    objects: list[Objects],
-    pieces: Pieces,
-    contacts: Contacts,
-    joining: Joining,
-) -> None:
-    floods = (
-        flood_overlaps(objects[index], store.block(index)["overlaps"], int(pieces.first[index]))
-        for index in range(len(grid.boxes))
-    )
+def _write_tables(experiment: Experiment, overlaps: Iterable[pd.DataFrame], pieces: Pieces, joining: Joining) -> None:
     folder = experiment.layer("supervoxels")
-    overlaps = of_supervoxels([*floods, neighbour_overlaps(contacts)], joining.supervoxel)
-    _write_parquet(folder / "overlaps.parquet", overlaps)
+    _write_parquet(folder / "overlaps.parquet", of_supervoxels(overlaps, joining.supervoxel))
     table = {
         "subvolume": pieces.subvolume,
         "id": pieces.id,

@@ -11,6 +11,7 @@ there, and may cut off parts. Both are counted: the voxels, and the supervoxels 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,21 +35,34 @@ class Painted:
     """Voxels that two sub-volumes gave to different supervoxels."""
 
 
-def paint(box: Box, grid: Grid, store: BlockStore, pieces: Pieces, supervoxel: np.ndarray) -> Painted:
-    """The supervoxels of a box.
+Names = Mapping[int, tuple[np.ndarray, np.ndarray]]
+"""For each sub-volume, by its index: the ids of its objects, rising, and the supervoxel of each."""
+
+
+def names(box: Box, grid: Grid, pieces: Pieces, supervoxel: np.ndarray) -> Names:
+    """What `paint` needs to know for a box.
 
     Args:
         supervoxel: for each piece the supervoxel that it belongs to.
+    """
+    rows = {index: slice(*pieces.first[index : index + 2]) for index in grid.touching(box)}
+    return {index: (pieces.id[row], supervoxel[row]) for index, row in rows.items()}
+
+
+def paint(box: Box, grid: Grid, store: BlockStore, names: Names) -> Painted:
+    """The supervoxels of a box.
+
+    Args:
+        names: of the sub-volumes that touch the box.
     """
     supervoxels = np.zeros(box.shape_zyx, np.uint64)
     probability = np.zeros(box.shape_zyx, np.uint8)
     distance = np.full(box.shape_zyx, np.iinfo(np.int32).max, np.int32)
     contradicted = np.zeros(box.shape_zyx, bool)
-    for index in grid.touching(box):
+    for index, (ids, supervoxel) in names.items():
         part = box.intersection(grid.boxes[index])
         here = part.slices_zyx(box.start_xyz)
-        start, stop = pieces.first[index : index + 2]
-        labels = apply_mapping(store.segmentation(index, part), pieces.id[start:stop], supervoxel[start:stop])
+        labels = apply_mapping(store.segmentation(index, part), ids, supervoxel)
         there = supervoxels[here]
         contradicted[here] |= (labels > 0) & (there > 0) & (labels != there)
         outside = grid.outside_core(index, part)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from math import prod
 
 import numpy as np
@@ -16,16 +15,13 @@ TILE_XYZ = (64, 64, 64)
 """Objects are cut into tiles: larger ones would hold more emptiness, smaller ones more margin."""
 
 
-def own_label_counts(
-    labels: np.ndarray, radius_zyx: Sequence[int], removed: np.ndarray, executor: Executor
-) -> np.ndarray:
+def own_label_counts(labels: np.ndarray, radius_zyx: Sequence[int], removed: np.ndarray) -> np.ndarray:
     """For each voxel the number of voxels of its own label in the box of side 2 * radius + 1 centred at it.
 
     Args:
         labels: (z, y, x) integers; 0 is background.
         radius_zyx: radius of the box, at least 0 on each axis.
         removed: labels that count as background.
-        executor: runs the tiles; numpy leaves the interpreter free for most of the time, so threads do.
 
     Returns:
         (z - 2 rz, y - 2 ry, x - 2 rx) uint32: only voxels whose whole box lies in the array; background has 0.
@@ -34,13 +30,10 @@ def own_label_counts(
     kept = ~np.isin(ids, removed)
     inner = numbers[tuple(slice(r, size - r) for r, size in zip(radius_zyx, labels.shape, strict=True))]
     counts = np.zeros(inner.shape, np.uint32)
-
-    def fill(tile: Box) -> None:
+    for tile in blocks(Box.of_array(inner.shape), TILE_XYZ):
         core = tile.slices_zyx()
         padded = tuple(slice(s.start, s.stop + 2 * r) for s, r in zip(core, radius_zyx, strict=True))
         _count_in_tile(numbers[padded], inner[core], kept, radius_zyx, counts[core])
-
-    list(executor.map(fill, blocks(Box.of_array(inner.shape), TILE_XYZ)))
     return counts
 
 

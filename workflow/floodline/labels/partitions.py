@@ -7,22 +7,22 @@ thin processes are seen as often as the middles of thick ones.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from floodline import config
+from floodline import config, pool, steps
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, Triple, blocks, to_zyx, triple
 from floodline.labels.fractions import box_sums, own_label_counts, partition_of_count
-from floodline.manifest import read_json
-from floodline.progress import Meter
-from floodline.segmentation.sizes import label_sizes
+from floodline.manifest import hash_of, read_json
+from floodline.segmentation.sizes import add_sizes, label_sizes
+from floodline.steps import Arrays, Steps
 from floodline.volumes.layer import Layer
 from floodline.volumes.sources import open_source
 
@@ -55,26 +55,63 @@ class Definition:
     """Voxels that are not 0 here may not lie in the box around a site."""
 
 
-def run(experiment: Experiment) -> None:
+def run(experiment: Experiment, workers: int = 1) -> None:
     """Write `partitions.h5` of the part of the labels that is trained on.
+
+    Args:
+        workers: processes that work side by side where there is no launcher.
 
     Raises:
         FloodlineError: there are no labels, or the part lies outside of them or is too small to hold a site.
+        OutOfTime: the scheduler is about to end the job; what is done is kept.
     """
+    pool.run(pool.Crew(partial(_Worker, experiment.folder), steps.do), partial(_lead, experiment), workers)
+
+
+class _Worker:
+    """What a process keeps from one block to the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self.experiment = Experiment(folder)
+        self.box = sites_box(self.experiment)
+        self.read = Layer.open(self.experiment.layer("labels")).read
+        self.mask = _mask(self.experiment, self.box)
+
+
+def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
     experiment.partitions.unlink(missing_ok=True)
-    box = sites_box(experiment)
-    layer = Layer.open(experiment.layer("labels"))
-    sites, radius_xyz = experiment.config.sites, experiment.config.lom_radius_xyz
-    margin_xyz = triple(map(max, experiment.config.network.fov_xyz, radius_xyz))
+    box, sites = sites_box(experiment), experiment.config.sites
+    _mask(experiment, box)
+    cut = {block.name: block for block in blocks(box, BLOCK_XYZ)}
+    values = [read_json(experiment.manifest("labels")), sites.model_dump(mode="json"), experiment.config.lom_radius_xyz]
+    parameters = hash_of([*values, experiment.config.network.fov_xyz])
+    with Steps[_Worker](experiment.unfinished("partitions"), parameters, hand_out) as todo:
+        sizes = todo.do("sizes", {name: partial(_sizes, block) for name, block in cut.items()})
+        removed = removed_labels(sizes, sites)
+        results = todo.do("partitions", {name: partial(_partition, block, removed) for name, block in cut.items()})
+        found = ((block, one["partitions"]) for block, one in zip(cut.values(), results, strict=True))
+        write(experiment.partitions, box, experiment.config.lom_radius_xyz, found)
+
+
+def _sizes(block: Box, worker: _Worker) -> Arrays:
+    """The labels of a block, and the voxels of each."""
+    ids, sizes = label_sizes([worker.read(block)])
+    return {"ids": ids, "sizes": sizes}
+
+
+def _partition(block: Box, removed: np.ndarray, worker: _Worker) -> Arrays:
+    """The partitions of a block."""
+    config = worker.experiment.config
+    margin_xyz = triple(map(max, config.network.fov_xyz, config.lom_radius_xyz))
     definition = Definition(
-        thresholds=sites.thresholds,
-        radius_xyz=radius_xyz,
-        removed=removed_labels(layer.read, box, sites),
-        balls_xyzr=sites.exclusion_xyzr,
-        boxes=[Box.of(corners).grown(margin_xyz) for corners in sites.held_out_xyz],
-        mask=_mask(experiment, box),
+        thresholds=config.sites.thresholds,
+        radius_xyz=config.lom_radius_xyz,
+        removed=removed,
+        balls_xyzr=config.sites.exclusion_xyzr,
+        boxes=[Box.of(corners).grown(margin_xyz) for corners in config.sites.held_out_xyz],
+        mask=worker.mask,
     )
-    write(experiment.partitions, layer.read, box, definition)
+    return {"partitions": partition(worker.read, worker.box, definition, block)}
 
 
 def sites_box(experiment: Experiment) -> Box:
@@ -109,40 +146,36 @@ def _mask(experiment: Experiment, box: Box) -> Read | None:
     return mask.read
 
 
-def removed_labels(read: Read, box: Box, sites: config.Sites) -> np.ndarray:
-    """Labels that are too small in the box, or are not on the list of those to train on."""
-    ids, sizes = label_sizes(read(block) for block in blocks(box, BLOCK_XYZ))
-    removed = sizes < sites.min_size
+def removed_labels(sizes: Iterable[Arrays], sites: config.Sites) -> np.ndarray:
+    """Labels that are too small in the box, or are not on the list of those to train on.
+
+    Args:
+        sizes: `ids` and `sizes` of the labels of every block.
+    """
+    ids, voxels = add_sizes((one["ids"], one["sizes"]) for one in sizes)
+    removed = voxels < sites.min_size
     if sites.only_labels is not None:
         removed |= ~np.isin(ids, np.array(sites.only_labels, np.uint64))
     return ids[removed]
 
 
-def partition(
-    read: Read, box: Box, definition: Definition, block_xyz: Triple = BLOCK_XYZ
-) -> Iterator[tuple[Box, np.ndarray]]:
-    """Partitions of a volume, block by block.
+def partition(read: Read, box: Box, definition: Definition, block: Box) -> np.ndarray:
+    """Partitions of a block of a volume.
 
     Args:
-        read: reads labels inside `box`; never asked for more than a block with the radius around it.
+        read: reads labels inside `box`; never asked for more than the block with the radius around it.
         box: the volume; nothing outside it is looked at.
         definition: what the partitions depend on besides the labels; its mask is read inside `box`, too.
-        block_xyz: voxels that are worked on at once; does not change the result.
 
-    Yields:
-        Blocks that cover `box`, x fastest, and the uint8 partitions (z, y, x) of each: 0 for background, else 1 + the
-        number of thresholds that the fraction reaches, 255 where there can be no site.
+    Returns:
+        uint8, z, y, x: 0 for background, else 1 + the number of thresholds that the fraction reaches, 255 where there
+        can be no site.
     """
-    partitions = partition_of_count(definition.thresholds, to_zyx(definition.radius_xyz))
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as executor:
-        for block in blocks(box, block_xyz):
-            result = np.full(block.shape_zyx, EXCLUDED, np.uint8)
-            inner = block.intersection(_valid(box, definition.radius_xyz))
-            if not inner.is_empty:
-                result[inner.slices_zyx(block.start_xyz)] = _partition_block(
-                    read, inner, definition, partitions, executor
-                )
-            yield block, result
+    result = np.full(block.shape_zyx, EXCLUDED, np.uint8)
+    inner = block.intersection(_valid(box, definition.radius_xyz))
+    if not inner.is_empty:
+        result[inner.slices_zyx(block.start_xyz)] = _partition_inner(read, inner, definition)
+    return result
 
 
 def _valid(box: Box, radius_xyz: Triple) -> Box:
@@ -150,12 +183,11 @@ def _valid(box: Box, radius_xyz: Triple) -> Box:
     return box.grown(triple(-radius for radius in radius_xyz))
 
 
-def _partition_block(
-    read: Read, inner: Box, definition: Definition, partitions: np.ndarray, executor: Executor
-) -> np.ndarray:
+def _partition_inner(read: Read, inner: Box, definition: Definition) -> np.ndarray:
     around = inner.grown(definition.radius_xyz)
     radius_zyx = to_zyx(definition.radius_xyz)
-    result = partitions[own_label_counts(read(around), radius_zyx, definition.removed, executor)]
+    counts = own_label_counts(read(around), radius_zyx, definition.removed)
+    result = partition_of_count(definition.thresholds, radius_zyx)[counts]
     for region in definition.boxes:
         common = region.intersection(inner)
         if not common.is_empty:
@@ -168,17 +200,19 @@ def _partition_block(
     return result
 
 
-def write(path: Path, read: Read, box: Box, definition: Definition) -> None:
+def write(path: Path, box: Box, radius_xyz: Triple, found: Iterable[tuple[Box, np.ndarray]]) -> None:
     """Write the partitions as google/ffn does: dataset `partitions`, chunked, gzip, fill value 255.
 
     Its attributes: `bounding_boxes` (n, 2, 3: start and size, x, y, z), where sites can lie; `partition_counts`
     (2, n: values, voxels). The array starts at `start_xyz` in the coordinates of the source, as do the boxes.
+
+    Args:
+        found: blocks that cover `box`, x fastest, and their partitions.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     counts = np.zeros(256, np.int64)
-    todo = blocks(box, BLOCK_XYZ)
     try:
-        with h5py.File(partial, "w") as file, Meter("partitions", len(todo), "blocks") as meter:
+        with h5py.File(partial, "w") as file:
             chunks = tuple(min(64, size) for size in box.shape_zyx)
             dataset = file.create_dataset(
                 DATASET,
@@ -189,11 +223,10 @@ def write(path: Path, read: Read, box: Box, definition: Definition) -> None:
                 compression="gzip",
                 compression_opts=1,
             )
-            for block, values in partition(read, box, definition):
+            for block, values in found:
                 dataset[block.slices_zyx(box.start_xyz)] = values
                 counts += np.bincount(values.ravel(), minlength=256)
-                meter.advance()
-            valid = _valid(box, definition.radius_xyz)
+            valid = _valid(box, radius_xyz)
             dataset.attrs["start_xyz"] = box.start_xyz
             dataset.attrs["bounding_boxes"] = np.array([[valid.start_xyz, valid.size_xyz]])
             dataset.attrs["partition_counts"] = np.array([np.flatnonzero(counts), counts[counts > 0]])

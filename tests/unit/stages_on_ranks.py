@@ -1,0 +1,29 @@
+"""A program that the ranks of a launcher run: the box-by-box stages of one experiment, from its labels and blocks on.
+
+It is also the same stages for a test's own process, so that both do the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from floodline.agglomeration import graph, neurons, solve
+from floodline.assembly import run as assembly
+from floodline.experiment import Experiment
+from floodline.labels import partitions
+
+
+def run(folder: Path, workers: int = 1) -> None:
+    experiment = Experiment(folder)
+    partitions.run(experiment, workers)
+    assembly.run(experiment, workers)
+    graph.run(experiment, workers)
+    if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
+        solve.run(experiment)
+    neurons.run(experiment, workers)
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))
