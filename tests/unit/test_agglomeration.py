@@ -22,6 +22,7 @@ from floodline.agglomeration.features import features
 from floodline.agglomeration.growth import grow, halo_zyx, spacing_zyx
 from floodline.agglomeration.score import score
 from floodline.assembly import run as assembly
+from floodline.config import Solver
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks, to_xyz
@@ -257,17 +258,17 @@ def graphs(draw):
 @given(graphs())
 def test_the_solver_contracts_greedily_in_whatever_order_the_contacts_come(problem):
     nodes, edges, pairs, rng = problem
-    neuron = solve.solve(nodes, edges, 0.5)
+    neuron = solve.solve(nodes, edges, Solver())
     assert partition(neuron) == {frozenset(one) for one in greedy(len(nodes), pairs, solve.weights(edges, 0.5))}
-    np.testing.assert_array_equal(neuron, solve.solve(nodes, edges.iloc[rng.permutation(len(edges))], 0.5))
+    np.testing.assert_array_equal(neuron, solve.solve(nodes, edges.iloc[rng.permutation(len(edges))], Solver()))
 
 
 @given(graphs())
 def test_equal_weights_are_merged_in_an_order_of_their_own(problem):
     nodes, edges, _, rng = problem
     equal = edges.assign(score=rng.choice([0.2, 0.8], len(edges)), contact_area=100)
-    numbers = solve.solve(nodes, equal, 0.5)
-    np.testing.assert_array_equal(numbers, solve.solve(nodes, equal.iloc[rng.permutation(len(equal))], 0.5))
+    numbers = solve.solve(nodes, equal, Solver())
+    np.testing.assert_array_equal(numbers, solve.solve(nodes, equal.iloc[rng.permutation(len(equal))], Solver()))
 
 
 @given(graphs(), st.floats(0.05, 0.95), st.floats(0.05, 0.95))
@@ -276,7 +277,7 @@ def test_without_cycles_exactly_the_contacts_above_the_threshold_are_merged(prob
     path = edges[pairs[:, 1] == pairs[:, 0] + 1]
     partitions = []
     for threshold in sorted((one, other)):
-        neuron = solve.solve(nodes, path, threshold)
+        neuron = solve.solve(nodes, path, Solver(threshold=threshold))
         neuron_of = dict(zip(nodes["supervoxel"], neuron, strict=True))
         for edge in path.itertuples():
             assert (neuron_of[edge.a] == neuron_of[edge.b]) == (edge.score > threshold)
@@ -289,7 +290,7 @@ def of(numbers: list[tuple[int, int, float]], threshold: float = 0.5) -> list[in
     """Neurons of the supervoxels 1 to 4 with equal contacts of these scores."""
     nodes = pd.DataFrame({"supervoxel": np.arange(1, 5, dtype=np.uint64), "voxels": [10, 20, 30, 40]})
     edges = pd.DataFrame(numbers, columns=["a", "b", "score"]).assign(contact_area=100)
-    return solve.solve(nodes, edges, threshold).tolist()
+    return solve.solve(nodes, edges, Solver(threshold=threshold)).tolist()
 
 
 def test_known_answers():
@@ -303,14 +304,14 @@ def test_known_answers():
 def test_a_large_contact_outweighs_a_small_one():
     nodes = pd.DataFrame({"supervoxel": np.arange(1, 4, dtype=np.uint64), "voxels": [10, 20, 30]})
     edges = pd.DataFrame({"a": [1, 1, 2], "b": [2, 3, 3], "score": [0.95, 0.8, 0.2], "contact_area": [100, 100, 90]})
-    assert len(set(solve.solve(nodes, edges, 0.5).tolist())) == 1
-    assert len(set(solve.solve(nodes, edges.assign(contact_area=[100, 100, 110]), 0.5).tolist())) == 2
+    assert len(set(solve.solve(nodes, edges, Solver()).tolist())) == 1
+    assert len(set(solve.solve(nodes, edges.assign(contact_area=[100, 100, 110]), Solver()).tolist())) == 2
 
 
 def test_neurons_are_numbered_by_size_and_then_by_smallest_supervoxel():
     nodes = pd.DataFrame({"supervoxel": np.array([2, 5, 7, 8], np.uint64), "voxels": [3, 10, 7, 4]})
     edges = pd.DataFrame({"a": [2], "b": [7], "score": [0.9], "contact_area": [50]})
-    numbers = solve.solve(nodes, edges, 0.5)
+    numbers = solve.solve(nodes, edges, Solver())
     assert numbers.tolist() == [1, 2, 1, 3]
     assert numbers.dtype == np.uint64
 
@@ -421,7 +422,7 @@ def test_a_higher_threshold_merges_less(agglomerated):
     nodes, edges = pd.read_parquet(folder / "nodes.parquet"), pd.read_parquet(folder / "edges.parquet")
     assert edges["score"].between(0, 1).all()
     counts = [
-        int(solve.solve(nodes, edges, threshold).max()) for threshold in (1e-9, 0.1, 0.3, 0.5, 0.7, 0.9, 1 - 1e-9)
+        int(solve.solve(nodes, edges, Solver(threshold=threshold)).max()) for threshold in (1e-9, 0.1, 0.3, 0.5, 0.7, 0.9, 1 - 1e-9)
     ]
     assert counts == sorted(counts) and counts[0] < counts[3] < counts[-1] == len(nodes)
 

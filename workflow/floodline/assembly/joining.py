@@ -13,6 +13,10 @@ unless_contradicted a contested piece keeps in each neighbour only the partner w
 never               no supervoxel holds two pieces of one sub-volume, on whatever way they would come together: where
                     some would, joins are made by falling number of shared voxels, and a join that would bring such
                     two together is left out.
+
+A file of pairs (segmentation/pairs.py) overrules all this. Pairs to force are joined before everything else; where two
+pieces that are to stay apart would come together, joins are made by falling number of shared voxels as above, without
+those that would bring them together.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import numpy as np
 
 from floodline.assembly.grid import Overlap
 from floodline.assembly.matching import Match, Objects
+from floodline.segmentation.pairs import NONE, Wishes
 from floodline.segmentation.union_find import unite
 
 
@@ -99,19 +104,26 @@ class Joining:
     """For the manifest."""
 
 
-def join(pieces: Pieces, contacts: Contacts, through_neighbour: str) -> Joining:
+def join(pieces: Pieces, contacts: Contacts, through_neighbour: str, wishes: Wishes = NONE) -> Joining:
     """Join pieces into supervoxels.
 
     Args:
         through_neighbour: the configuration's `assembly.through_neighbour`.
+        wishes: pairs of pieces to force together, and to keep apart.
     """
     pairs, voxels = contacts.pairs[contacts.joined], contacts.voxels[contacts.joined]
     turns = _turns(pairs, voxels, pieces.subvolume, contacts.contested)
-    made = pairs if through_neighbour != "unless_contradicted" else pairs[~turns.doubtful]
-    root = _roots(made, len(pieces.id))
-    if through_neighbour == "never":
-        made = _keep_apart(pairs, voxels, root, pieces.subvolume)
-        root = _roots(made, len(pieces.id))
+    wanted = ~turns.doubtful if through_neighbour == "unless_contradicted" else np.ones(len(pairs), bool)
+    made, voxels = pairs[wanted], voxels[wanted]
+    root = plain = _roots(made, len(pieces.id))
+    if through_neighbour == "never" or len(wishes.forced) or len(wishes.forbidden):
+        together = _roots(np.concatenate([wishes.forced, made]), len(pieces.id))
+        in_question = _holding(together, wishes.forbidden)
+        if through_neighbour == "never":
+            in_question = np.union1d(in_question, _repeated(together, pieces.subvolume))
+        apart = _Apart(pieces.subvolume if through_neighbour == "never" else None, wishes)
+        made = _keep_apart(made, voxels, np.isin(together[made[:, 0]], in_question), apart)
+        root = _roots(np.concatenate([wishes.forced, made]), len(pieces.id))
     _, supervoxel = np.unique(root, return_inverse=True)
     return Joining(
         supervoxel=supervoxel + 1,
@@ -123,6 +135,10 @@ def join(pieces: Pieces, contacts: Contacts, through_neighbour: str) -> Joining:
             "u_turns": turns.uncontradicted,
             "u_turns_contradicted": turns.contradicted,
             "supervoxels_with_several_pieces_of_a_subvolume": len(_repeated(root, pieces.subvolume)),
+            "pairs_forced": len(wishes.forced),
+            "pairs_forced_that_were_apart": int((plain[wishes.forced[:, 0]] != plain[wishes.forced[:, 1]]).sum()),
+            "pairs_forbidden": len(wishes.forbidden),
+            "pairs_forbidden_that_were_together": len(_holding(plain, wishes.forbidden)),
         },
     )
 
@@ -172,25 +188,57 @@ def _turns(pairs: np.ndarray, voxels: np.ndarray, subvolume: np.ndarray, contest
     return _Turns(counts[False], counts[True], doubtful)
 
 
-def _keep_apart(pairs: np.ndarray, voxels: np.ndarray, root: np.ndarray, subvolume: np.ndarray) -> np.ndarray:
-    """The joins that can be made, strongest first, without two pieces of one sub-volume coming together.
+def _holding(root: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
+    """Roots that hold both pieces of a pair, one for each such pair."""
+    of_pair = root[forbidden]
+    return of_pair[of_pair[:, 0] == of_pair[:, 1], 0]
+
+
+class _Apart:
+    """Groups of pieces, joined step by step, and which of them must not become one."""
+
+    def __init__(self, subvolume: np.ndarray | None, wishes: Wishes) -> None:
+        self.subvolume = subvolume
+        self.enemies: dict[int, set[int]] = {}
+        for a, b in wishes.forbidden.tolist():
+            self.enemies.setdefault(a, set()).add(b)
+            self.enemies.setdefault(b, set()).add(a)
+        self.head: dict[int, int] = {}
+        self.members: dict[int, list[int]] = {}
+        self.held: dict[int, set[int]] = {}
+        self.hostile: dict[int, set[int]] = {}
+        for a, b in wishes.forced.tolist():
+            self.join(a, b, forced=True)
+
+    def _group(self, piece: int) -> int:
+        if piece not in self.head:
+            self.head[piece], self.members[piece] = piece, [piece]
+            self.held[piece] = set() if self.subvolume is None else {int(self.subvolume[piece])}
+            self.hostile[piece] = set(self.enemies.get(piece, ()))
+        return self.head[piece]
+
+    def join(self, a: int, b: int, forced: bool = False) -> bool:
+        """Make the groups of two pieces one, unless that is forbidden; whether they are one now."""
+        large, small = sorted((self._group(a), self._group(b)), key=lambda group: -len(self.members[group]))
+        if large == small:
+            return True
+        met = not self.held[large].isdisjoint(self.held[small])
+        if not forced and (met or any(self.head.get(one) == large for one in self.hostile[small])):
+            return False
+        self.held[large] |= self.held[small]
+        self.hostile[large] |= self.hostile[small]
+        self.members[large] += self.members[small]
+        self.head.update(dict.fromkeys(self.members[small], large))
+        return True
+
+
+def _keep_apart(pairs: np.ndarray, voxels: np.ndarray, in_question: np.ndarray, apart: _Apart) -> np.ndarray:
+    """The joins that can be made, strongest first; those that are not in question are all made.
 
     Equally strong ones are taken in the order of the overlaps and of the places in them, which no ids decide.
     """
-    in_question = np.isin(root[pairs[:, 0]], _repeated(root, subvolume))
     rows = np.flatnonzero(in_question)
     rows = rows[np.argsort(-voxels[rows], kind="stable")]
-    members = {piece: [piece] for piece in np.unique(pairs[rows]).tolist()}
-    held = {piece: {int(subvolume[piece])} for piece in members}
-    head = {piece: piece for piece in members}
     made = ~in_question
-    for row, (a, b) in zip(rows.tolist(), pairs[rows].tolist(), strict=True):
-        large, small = sorted((head[a], head[b]), key=lambda piece: -len(members[piece]))
-        if large == small:
-            made[row] = True
-        elif held[large].isdisjoint(held[small]):
-            made[row] = True
-            held[large] |= held[small]
-            members[large] += members[small]
-            head.update(dict.fromkeys(members[small], large))
+    made[rows] = [apart.join(a, b) for a, b in pairs[rows].tolist()]
     return pairs[made]

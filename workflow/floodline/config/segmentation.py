@@ -25,6 +25,11 @@ class Assembly(Model):
         "Whether two objects of one sub-volume may be joined through an object of its neighbour.",
         "unless_contradicted",
     )
+    pairs: str | None = key(
+        "A .csv of places to force into one supervoxel or to forbid there, with the columns of "
+        "agglomeration.solver.pairs; null: none.",
+        None,
+    )
 
 
 class RegionGraph(Model):
@@ -43,10 +48,24 @@ class RegionGraph(Model):
 
 
 class Solver(Model):
-    """From scores to neurons."""
+    """From scores to neurons. The algorithms are described in floodline.agglomeration.solvers."""
 
+    algorithm: Literal["threshold", "greedy", "multicut", "mutex_watershed"] = key("Which algorithm.", "greedy")
     threshold: Probability = key(
         "Score at which a contact speaks neither for nor against a merger; higher merges less.", 0.5
+    )
+    max_smaller_voxels: NonNegative | None = key(
+        "A contact of two supervoxels that are both larger than this never speaks for a merger; null: no limit.", None
+    )
+    max_neuron_voxels: Positive | None = key(
+        "No neuron of several supervoxels becomes larger than this; one that would is made again from its surest "
+        "contacts, without those that exceed it; null: no limit.",
+        None,
+    )
+    pairs: str | None = key(
+        "A .csv of places to force into one neuron or to forbid there: the columns action (force or forbid), ax, ay, "
+        "az, bx, by, bz, two voxels in the image source's coordinates; null: none.",
+        None,
     )
 
 
