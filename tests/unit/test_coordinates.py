@@ -16,6 +16,7 @@ from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn import sites
 from floodline.labels import coordinates
+from floodline.labels.balance import balanced_sites
 from floodline.manifest import write_json
 
 START_XYZ = (1000, -7, 30)
@@ -35,7 +36,7 @@ def test_every_partition_gets_as_many_sites_each_voxel_as_often_as_any(partition
     def slabs():
         return (partitions[z : z + thickness] for z in range(0, len(partitions), thickness))
 
-    sites_xyz, available = coordinates.balanced_sites(slabs, limit, rng())
+    sites_xyz, available = balanced_sites(slabs, limit, rng())
     values, counts = np.unique(partitions[partitions != 255], return_counts=True)
     assert available == dict(zip(values.tolist(), counts.tolist(), strict=True))
     if not available:
@@ -57,15 +58,15 @@ def test_sites_do_not_depend_on_the_slabs(partitions, thickness):
     def slabs():
         return (partitions[z : z + thickness] for z in range(0, len(partitions), thickness))
 
-    whole, _ = coordinates.balanced_sites(lambda: iter([partitions]), 7, rng())
-    parts, _ = coordinates.balanced_sites(slabs, 7, rng())
+    whole, _ = balanced_sites(lambda: iter([partitions]), 7, rng())
+    parts, _ = balanced_sites(slabs, 7, rng())
     assert np.array_equal(whole, parts)
 
 
 def test_sites_are_shuffled_and_depend_on_the_seed():
     partitions = np.repeat(np.arange(4, dtype=np.uint8), 250).reshape(10, 10, 10)
-    one, _ = coordinates.balanced_sites(lambda: iter([partitions]), None, rng(1))
-    other, _ = coordinates.balanced_sites(lambda: iter([partitions]), None, rng(2))
+    one, _ = balanced_sites(lambda: iter([partitions]), None, rng(1))
+    other, _ = balanced_sites(lambda: iter([partitions]), None, rng(2))
     assert not np.array_equal(one, other)
     x, y, z = one[:250].T
     # A quarter of any part of the list comes from each partition.

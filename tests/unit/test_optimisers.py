@@ -7,9 +7,9 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from floodline.config import LearningRate, Optimiser
-from floodline.training import schedule
+from floodline.config import Optimiser, Training
 from floodline.training.optimisers import RULES
+from floodline.training.schedule import Schedule
 
 RATE = 0.03
 
@@ -47,25 +47,45 @@ def test_every_optimiser_steps_as_that_of_keras(kind):
     assert np.abs(theirs.numpy() - start).max() > RATE
 
 
+def schedule(workers: int, total: int, batch_size: int = 1, **config) -> Schedule:
+    return Schedule.of(Training(fovs=total, batch_size=batch_size, learning_rate=config), workers)
+
+
 def test_the_warm_up_is_as_long_at_any_number_of_workers():
-    config = LearningRate(base=0.1, scaling="none", warmup_fovs=1000)
     for workers in (1, 4, 64):
-        assert schedule.rate(config, workers, 250, 10_000) == pytest.approx(0.025)
-        assert schedule.rate(config, workers, 1000, 10_000) == pytest.approx(0.1)
+        rates = schedule(workers, 10_000, base=0.1, scaling="none", warmup_fovs=1000)
+        assert rates.rate(250) == pytest.approx(0.025)
+        assert rates.rate(1000) == pytest.approx(0.1)
+
+
+def test_steps_are_steps_of_all_workers_at_any_number_of_them():
+    config = {"scaling": "none", "warmup_steps": 20, "warmup_fovs": 7, "decay": "steps", "drop_steps": 10}
+    for workers in (1, 64):
+        training = Training(steps=50, batch_size=4, learning_rate={"base": 0.1, **config})
+        rates = Schedule.of(training, workers)
+        step = 4 * workers
+        assert (rates.step_fovs, rates.total) == (step, 50 * step)
+        passed = [rates.rate(steps * step) for steps in (5, 20, 29, 30, 40)]
+        assert passed == pytest.approx([0.025, 0.1, 0.1, 0.05, 0.025])
+
+
+def test_a_training_is_whole_steps_and_not_shorter_than_configured():
+    assert schedule(3, 100, batch_size=4).total == 108
 
 
 @pytest.mark.parametrize(("scaling", "factor"), [("none", 1), ("linear", 16), ("sqrt", sqrt(16))])
 def test_the_rate_grows_with_the_workers_as_configured(scaling, factor):
-    assert schedule.rate(LearningRate(base=0.01, scaling=scaling), 16, 5, 10) == pytest.approx(0.01 * factor)
+    assert schedule(16, 16, base=0.01, scaling=scaling).rate(16) == pytest.approx(0.01 * factor)
 
 
 def test_the_cosine_ends_at_zero_and_is_half_in_the_middle():
-    config = LearningRate(base=0.2, scaling="none", warmup_fovs=100, decay="cosine")
-    assert schedule.rate(config, 1, 600, 1100) == pytest.approx(0.1)
-    assert schedule.rate(config, 1, 1100, 1100) == pytest.approx(0)
+    rates = schedule(1, 1100, base=0.2, scaling="none", warmup_fovs=100, decay="cosine")
+    assert rates.rate(600) == pytest.approx(0.1)
+    assert rates.rate(1100) == pytest.approx(0)
 
 
 def test_steps_drop_the_rate_again_and_again():
-    config = LearningRate(base=0.8, scaling="none", warmup_fovs=100, decay="steps", drop_fovs=1000, drop_factor=0.5)
-    rates = [schedule.rate(config, 1, fovs, 10**6) for fovs in (100, 1099, 1100, 2099, 2100)]
-    assert rates == pytest.approx([0.8, 0.8, 0.4, 0.4, 0.2])
+    rates = schedule(
+        1, 10**6, base=0.8, scaling="none", warmup_fovs=100, decay="steps", drop_fovs=1000, drop_factor=0.5
+    )
+    assert [rates.rate(fovs) for fovs in (100, 1099, 1100, 2099, 2100)] == pytest.approx([0.8, 0.8, 0.4, 0.4, 0.2])

@@ -7,12 +7,16 @@ the environment that its launcher gives it. With one worker Horovod is not loade
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping, Sequence
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from floodline.allocation import OutOfTime
 from floodline.errors import FloodlineError
 
 SIZES = (
@@ -56,6 +60,28 @@ class Ranks:
     def wait(self) -> None:
         """Wait until every worker is here."""
         self.sum(np.zeros(1, np.float32))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is done in here fails for all workers as soon as it fails for one, which says why.
+
+        Without this the others would wait for it in their next exchange.
+        """
+        try:
+            yield
+        except OutOfTime:
+            raise  # all stop together
+        except Exception as error:
+            if self.horovod is None:
+                raise
+            if not isinstance(error, FloodlineError):
+                traceback.print_exc()
+            print(f"floodline: rank {self.rank} of {self.size}: {error}", file=sys.stderr, flush=True)
+            if self.horovod.mpi_enabled():
+                from mpi4py import MPI
+
+                MPI.COMM_WORLD.Abort(1)
+            os._exit(1)  # horovodrun ends the others
 
 
 def launched_by_many(environment: Mapping[str, str] = os.environ) -> bool:

@@ -48,9 +48,12 @@ from floodline.config.segmentation import (
     Solver,
 )
 from floodline.config.training import (
+    Defects,
     LearningRate,
     Network,
     Optimiser,
+    OtherVolume,
+    Selection,
     Sites,
     Training,
 )
@@ -74,6 +77,7 @@ __all__ = [
     "BoxMask",
     "Clahe",
     "Config",
+    "Defects",
     "DenseSeeds",
     "Evaluation",
     "FillEmptySpaceSeeds",
@@ -94,6 +98,7 @@ __all__ = [
     "NamedSource",
     "Network",
     "Optimiser",
+    "OtherVolume",
     "Peaks2dSeeds",
     "PeaksSeeds",
     "PhantomSource",
@@ -102,6 +107,7 @@ __all__ = [
     "Publishing",
     "RegionGraph",
     "Seeds",
+    "Selection",
     "ShiftMask",
     "Sites",
     "Solver",

@@ -35,6 +35,7 @@ class Network(Model):
         "null: train from scratch.",
         None,
     )
+    licence: str | None = key("Under which the weights may be used, for their card; null: it is not said.", None)
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
@@ -87,13 +88,19 @@ class Sites(Model):
 
 
 class LearningRate(Model):
-    """Learning rate: base times its scaling with the workers, after a linear warm-up."""
+    """Learning rate: base times its scaling with the workers, after a linear warm-up.
+
+    Lengths are in fields of view that all workers have seen together, or in steps that all make together; both mean
+    the same at any number of workers.
+    """
 
     base: Annotated[float, Field(gt=0)] = key("Rate of one worker.", 1e-3)
     scaling: Literal["none", "linear", "sqrt"] = key("How it grows with the number of workers.", "sqrt")
-    warmup_fovs: NonNegative = key("Length of the linear warm-up, in fields of view seen by all workers.", 0)
+    warmup_fovs: NonNegative = key("Length of the linear warm-up, in fields of view.", 0)
+    warmup_steps: NonNegative | None = key("... in steps; null: warmup_fovs holds.", None)
     decay: Literal["constant", "cosine", "steps"] = key("What follows the warm-up.", "constant")
-    drop_fovs: Positive = key("decay steps: fields of view, seen by all workers, between two drops.", 1_000_000)
+    drop_fovs: Positive = key("decay steps: length between two drops, in fields of view.", 1_000_000)
+    drop_steps: Positive | None = key("... in steps; null: drop_fovs holds.", None)
     drop_factor: Fraction = key("decay steps: what each drop leaves of the rate.", 0.5)
 
 
@@ -109,19 +116,83 @@ class Optimiser(Model):
     epsilon: Annotated[float, Field(gt=0)] = key("Keeps adam, adamw, rmsprop and adagrad from dividing by 0.", 1e-8)
 
 
+class Defects(Model):
+    """What the images of examples suffer at random, so that the network learns to bear it.
+
+    Sections are the z-slices of the volume. The report shows pictures of what is switched on.
+    """
+
+    contrast: Fraction = key("The contrast of an example changes by a factor of up to 1 + this, or 1 - this.", 0.0)
+    brightness: Annotated[float, Field(ge=0)] = key("Its brightness changes by up to so many standard deviations.", 0.0)
+    missing_sections: Fraction = key("Probability of a section to be missing: of mean grey.", 0.0)
+    misaligned_sections: Fraction = key("Probability of a section's image to be displaced.", 0.0)
+    max_displacement: Positive = key("... along x and y, by up to so many voxels.", 4)
+    blurred_sections: Fraction = key("Probability of a section to be out of focus.", 0.0)
+    max_blur: Annotated[float, Field(gt=0)] = key("... by a Gaussian with a sigma of up to so many voxels.", 2.0)
+
+
+class OtherVolume(Model):
+    """Another experiment's volume to train on, with its own normalisation; its training sites must be there.
+
+    `snakemake labels` makes them.
+    """
+
+    experiment: str = key("The experiment's folder.")
+    weight: Annotated[float, Field(gt=0)] = key("Examples from it for each one of this experiment's own volume.", 1.0)
+    resample: bool = key(
+        "Whether it is brought to the voxel size of this experiment's image; else the network sees it voxel by voxel.",
+        True,
+    )
+
+
+class Selection(Model):
+    """Which checkpoint becomes the model: the one whose flood of a box has the lowest adapted Rand error."""
+
+    box_xyz: BoxXYZ = key(
+        "The box, labelled and not trained on. It is flooded as `inference` says, but as one sub-volume and with the "
+        "seed policy `peaks`."
+    )
+    checkpoints: Positive = key("So many of the last checkpoints are tried.", 5)
+    convention: Literal["labelled_by_both", "all_labelled"] = key(
+        "Voxels that count: those with a label and a segment, or all with a label.", "all_labelled"
+    )
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        check_box(self.box_xyz, "training.selection.box_xyz")
+        return self
+
+
 class Training(Model):
     """Synchronous data-parallel training."""
 
     fovs: Positive = key("Length of the training: fields of view seen by all workers together.", 1_000_000)
+    steps: Positive | None = key("... in steps that all workers make together; null: fovs holds.", None)
     batch_size: Positive = key("Examples of one worker's step.", 4)
     optimiser: Optimiser = key("The optimiser.", Optimiser)
     learning_rate: LearningRate = key("The schedule.", LearningRate)
     clip: Annotated[float, Field(gt=0)] = key("Element-wise limit of the averaged gradient.", 0.7)
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = key(
+        "What a step leaves of the running mean of the weights, which is then the model, e.g. 0.999; 0: the model has "
+        "the weights of the last step.",
+        0.0,
+    )
     precision: Literal["float32", "bfloat16", "auto"] = key(
         "Arithmetic of the network; auto: bfloat16 where the processor has it. Weights stay float32.", "auto"
+    )
+    movement: Literal["fixed", "max_predictions", "none"] = key(
+        "Where the field of view goes in an example: through the places of a grid that the network holds to be in the "
+        "object, in random order; to the most probable voxels, as in inference; or nowhere.",
+        "fixed",
     )
     fov_moves: NonNegative = key("Moves of the field of view away from the centre, per axis and direction.", 1)
     permutable_axes: tuple[Literal["x", "y", "z"], ...] = key("Axes that augmentation permutes.", ("x", "y"))
     reflectable_axes: tuple[Literal["x", "y", "z"], ...] = key("Axes that augmentation reflects.", ("x", "y", "z"))
+    defects: Defects = key("Artificial defects of the examples; by default none.", Defects)
+    volumes: tuple[OtherVolume, ...] = key("Other volumes that are trained on, too.", ())
+    held_out_patches: NonNegative = key(
+        "Examples in sites.held_out_xyz that are scored at each checkpoint as the training's examples are.", 100
+    )
+    selection: Selection | None = key("The choice of the checkpoint; null: the last one.", None)
     checkpoint_fovs: Positive = key("Fields of view between checkpoints.", 20_000)
     summary_fovs: Positive = key("Fields of view between rows of log.csv.", 2_000)

@@ -7,6 +7,7 @@ written without TensorFlow: millions of equal little messages are quicker made a
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -37,8 +38,11 @@ def write_coordinates(path: Path, centers_xyz: np.ndarray, volume_name: str) -> 
     write_atomically(path, write)
 
 
-def read_coordinates(folder: Path) -> np.ndarray:
-    """All sites of a folder `coordinates/`, in the order in which they were written.
+def read_coordinates(folder: Path, names: Sequence[str] | None = None) -> np.ndarray:
+    """Sites of a folder `coordinates/`, in the order in which they were written.
+
+    Args:
+        names: its files to read; None: all that its manifest lists for training.
 
     Returns:
         (n, 3) int64: x, y, z in the coordinates of the source.
@@ -48,14 +52,15 @@ def read_coordinates(folder: Path) -> np.ndarray:
     """
     import tensorflow as tf
 
-    paths = [folder / name for name in read_json(folder / "manifest.json")["files"]]
+    names = read_json(folder / "manifest.json")["files"] if names is None else names
+    paths = [folder / name for name in names]
     features = {"center": tf.io.FixedLenFeature([3], tf.int64)}
     records = tf.data.TFRecordDataset([str(path) for path in paths], compression_type="GZIP")
     try:
         batches = [tf.io.parse_example(batch, features)["center"].numpy() for batch in records.batch(RECORDS_AT_ONCE)]
     except tf.errors.OpError as error:
         raise FloodlineError(f"the sites in {folder} cannot be read ({error.message}): make them again.") from error
-    return np.concatenate(batches)
+    return np.concatenate([np.zeros((0, 3), np.int64), *batches])
 
 
 def _prefix(volume_name: str, centers_xyz: np.ndarray) -> tuple[bytes, int]:

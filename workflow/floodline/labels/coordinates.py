@@ -1,11 +1,8 @@
-"""Balanced training sites: as many from each partition, in random order.
-
-The definition is that of google/ffn's `build_coordinates`, with an upper limit on the sites of a partition.
-"""
+"""Training sites, and sites for scores: from partitions to files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -15,18 +12,18 @@ from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.sites import write_coordinates
 from floodline.geometry import Triple, to_zyx
-from floodline.labels.partitions import DATASET, EXCLUDED
+from floodline.labels import held_out
+from floodline.labels.balance import Slabs, balanced_sites
+from floodline.labels.partitions import DATASET
 from floodline.manifest import write_json
 
 FILE = "coordinates-00000-of-00001.tfrecord.gz"
+HELD_OUT_FILE = "held_out-00000-of-00001.tfrecord.gz"
 VOLUME_NAME = "labels"
-
-Slabs = Callable[[], Iterator[np.ndarray]]
-"""Gives the slabs of a volume of partitions, in order along its first axis, each time it is called."""
 
 
 def run(experiment: Experiment) -> None:
-    """Write `coordinates/`: the sites, shuffled, and a manifest.
+    """Write `coordinates/`: the sites, shuffled; sites of the held-out boxes, for scores; and a manifest.
 
     Raises:
         FloodlineError: `partitions.h5` is missing or damaged, or leaves no site.
@@ -42,11 +39,15 @@ def run(experiment: Experiment) -> None:
             "sites.exclusion_xyzr, sites.mask)."
         )
     write_coordinates(folder / FILE, centers_xyz + np.array(start_xyz), VOLUME_NAME)
+    held_out_xyz = held_out.sites(experiment)
+    write_coordinates(folder / HELD_OUT_FILE, held_out_xyz, VOLUME_NAME)
     write_json(
         folder / "manifest.json",
         {
             "files": [FILE],
+            "held_out_files": [HELD_OUT_FILE],
             "sites": len(centers_xyz),
+            "held_out_sites": len(held_out_xyz),
             "sites_per_partition": len(centers_xyz) // len(available),
             "voxels_per_partition": {str(value): count for value, count in available.items()},
         },
@@ -83,45 +84,3 @@ def read_partitions(path: Path, margin_xyz: Triple) -> tuple[Triple, Slabs]:
     except (OSError, KeyError) as error:
         raise FloodlineError(f"{path} cannot be read ({error}): make it again.") from error
     return (x, y, z), slabs
-
-
-def balanced_sites(slabs: Slabs, limit: int | None, rng: np.random.Generator) -> tuple[np.ndarray, dict[int, int]]:
-    """Voxels of each partition, equally many of each, all shuffled together.
-
-    From each partition as many voxels are drawn as the largest has, or `limit` if that is less: without replacement
-    while they last; a smaller partition is repeated in the same random order.
-
-    Returns:
-        (n, 3) int64: x, y, z of the sites, counted from the first voxel of the first slab.
-        The voxels of each partition that occurs, 255 aside.
-    """
-    counts = sum((np.bincount(slab.ravel(), minlength=256) for slab in slabs()), np.zeros(256, np.int64))
-    available = {value: int(counts[value]) for value in range(EXCLUDED) if counts[value]}
-    if not available:
-        return np.zeros((0, 3), np.int64), {}
-    wanted = max(available.values()) if limit is None else min(limit, max(available.values()))
-    sites_xyz = {value: np.empty((wanted, 3), np.int64) for value in available}
-    # Each voxel of a partition has a number there, from 0, in the order of the array; drawn numbers are looked up in
-    # rising order, so that every slab is passed once.
-    drawn = {value: _draw(count, wanted, rng) for value, count in available.items()}
-    rising = {value: np.argsort(numbers, kind="stable") for value, numbers in drawn.items()}
-    passed = dict.fromkeys(available, 0)
-    first_z = 0
-    for slab in slabs():
-        flat = slab.ravel()
-        for value, numbers in drawn.items():
-            places = np.flatnonzero(flat == value)
-            first, last = np.searchsorted(numbers, [passed[value], passed[value] + len(places)], sorter=rising[value])
-            here = rising[value][first:last]
-            z, y, x = np.unravel_index(places[numbers[here] - passed[value]], slab.shape)
-            sites_xyz[value][here] = np.stack([x, y, z + first_z], axis=1)
-            passed[value] += len(places)
-        first_z += len(slab)
-    return rng.permutation(np.concatenate(list(sites_xyz.values()))), available
-
-
-def _draw(available: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """`wanted` of the numbers below `available`, each as often as any other or once less, in random order."""
-    if wanted < available:
-        return rng.choice(available, wanted, replace=False)
-    return np.resize(rng.permutation(available), wanted)

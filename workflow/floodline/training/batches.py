@@ -1,17 +1,24 @@
-"""Batches: every place in one works through its own examples, so that a batch mixes objects and stages of floods."""
+"""Batches: every place in one works through its own examples, so that a batch mixes objects and stages of floods.
+
+While the network works on a batch, one thread makes the next example of every place and scores the finished ones. Each
+place has random numbers of its own, so the thread's pace changes nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from floodline.config import Network, Training
-from floodline.training import movement
-from floodline.training.examples import Augmentation, cut
-from floodline.training.metrics import Counts
-from floodline.training.movement import Patch, logit
-from floodline.training.volume import TrainingVolume
+from floodline.config import Training
+from floodline.training.examples import Turn, cut
+from floodline.training.movement import Geometry, Patch
+from floodline.training.volume import Volumes
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,59 +30,73 @@ class Batch:
     target: np.ndarray
 
 
+def ahead(make: Callable[[], T], executor: Executor) -> Iterator[T]:
+    """What `make` gives, again and again, each made while the one before is used."""
+    coming = executor.submit(make)
+    while True:
+        made, coming = coming.result(), executor.submit(make)
+        yield made
+
+
+def draw_patch(volumes: Volumes, geometry: Geometry, training: Training, rng: np.random.Generator) -> Patch:
+    """A random training example with an empty canvas."""
+    volume, site = volumes.draw(rng)
+    turn = Turn.draw(rng, training.permutable_axes, training.reflectable_axes)
+    return Patch(cut(volume, site, geometry.canvas, turn, training.defects, rng), geometry, rng)
+
+
 class Place:
-    """One place of the batch: examples one after the other, each until its moves are used up."""
+    """One place of the batch: patches one after the other, each until its moves are used up.
 
-    def __init__(self, volume: TrainingVolume, network: Network, training: Training, rng: np.random.Generator) -> None:
-        self.volume, self.training, self.rng = volume, training, rng
-        self.fov = movement.fov_zyx(network)
-        self.canvas = movement.canvas_zyx(network, training)
-        self.offsets = movement.offsets(network, training)
-        self._next_example(1.0)
+    Attributes:
+        patch: the present one; None when there is none any more.
+    """
 
-    def _next_example(self, taught: float) -> None:
-        self.taught = self.rng.random() < taught
-        site = self.volume.sites_zyx[self.rng.integers(len(self.volume.sites_zyx))]
-        augmentation = Augmentation.draw(self.rng, self.training.permutable_axes, self.training.reflectable_axes)
-        self.patch = Patch(cut(self.volume, site, self.canvas, augmentation), self.fov)
-        self.views = self.patch.views(self.rng.permutation(self.offsets))
-        self.view = next(self.views)
+    def __init__(self, patches: Iterable[Patch], finished: Callable[[Patch], object]) -> None:
+        self.patches, self.finished = iter(patches), finished
+        self._next_patch()
 
-    def advance(self, logits: np.ndarray, taught: float, counts: Counts) -> None:
-        """Take the network's answer into the canvas and go on; a finished example is counted."""
-        self.patch.canvas[self.view] = logit(self.patch.example.target[self.view]) if self.taught else logits
+    def _next_patch(self) -> None:
+        self.patch = next(self.patches, None)
+        if self.patch is not None:
+            self.views = self.patch.views()
+            self.view = next(self.views)
+
+    def advance(self, logits: np.ndarray) -> None:
+        """Take the network's answer into the canvas and go on."""
+        if self.patch is None:
+            return
+        self.patch.canvas[self.view] = logits
         view = next(self.views, None)
         if view is None:
-            if not self.taught:
-                counts.add(self.patch.canvas, self.patch.example.target)
-            self._next_example(taught)
+            self.finished(self.patch)
+            self._next_patch()
         else:
             self.view = view
 
 
 class Batches:
-    """The batches of one worker.
+    """The batches of one worker."""
 
-    Args:
-        rngs: one random generator for each place.
-    """
+    def __init__(self, places: list[Place], geometry: Geometry) -> None:
+        self.places = places
+        self.batch = Batch(*(np.zeros((len(places), *geometry.fov), np.float32) for _ in range(3)))
 
-    def __init__(
-        self, volume: TrainingVolume, network: Network, training: Training, rngs: list[np.random.Generator]
-    ) -> None:
-        self.places = [Place(volume, network, training, rng) for rng in rngs]
-        shape = (len(rngs), *movement.fov_zyx(network))
-        self.batch = Batch(*(np.empty(shape, np.float32) for _ in range(3)))
+    @property
+    def any_left(self) -> bool:
+        """Whether there is a place with a patch."""
+        return any(place.patch is not None for place in self.places)
 
     def gather(self) -> Batch:
-        """The next batch; its arrays are used again for the one after."""
+        """The next batch; its arrays are used again for the one after. A place without a patch keeps what it had."""
         for index, place in enumerate(self.places):
-            self.batch.image[index] = place.patch.example.image[place.view]
-            self.batch.seed[index] = place.patch.canvas[place.view]
-            self.batch.target[index] = place.patch.example.target[place.view]
+            if place.patch is not None:
+                self.batch.image[index] = place.patch.example.image[place.view]
+                self.batch.seed[index] = place.patch.canvas[place.view]
+                self.batch.target[index] = place.patch.example.target[place.view]
         return self.batch
 
-    def scatter(self, logits: np.ndarray, taught: float, counts: Counts) -> None:
+    def scatter(self, logits: np.ndarray) -> None:
         """Take the network's answers, (batch, z, y, x), into the canvases."""
         for place, answer in zip(self.places, logits, strict=True):
-            place.advance(answer, taught, counts)
+            place.advance(answer)

@@ -12,16 +12,20 @@ from floodline.manifest import read_json
 SOFTWARE = ("floodline", "tensorflow-cpu", "horovod", "numpy")
 
 
-def card(experiment: Experiment, weights: Weights, made: dict[str, Any]) -> dict[str, Any]:
+def card(
+    experiment: Experiment, weights: Weights, made: dict[str, Any], hashes: dict[str, str] | None = None
+) -> dict[str, Any]:
     """What `model/card.json` says.
 
     Args:
         made: how the weights came to be: where they were imported from, or the scores of the training.
+        hashes: of the image and labels that were trained on, by the name of the experiment that they belong to.
     """
     config = experiment.config
     description: dict[str, Any] = {
         "network": config.network.model_dump(mode="json"),
         "parameters": sum(array.size for array in weights.values()),
+        "licence": config.network.licence,
         "made": made,
         "software": {name: importlib.metadata.version(name) for name in SOFTWARE},
     }
@@ -34,6 +38,7 @@ def card(experiment: Experiment, weights: Weights, made: dict[str, Any]) -> dict
                 "sites": config.sites.model_dump(mode="json"),
                 "normalisation": dict(zip(("mean", "stddev"), experiment.normalisation(), strict=True)),
                 "coordinates": read_json(experiment.coordinates / "manifest.json"),
+                "hashes": hashes,
             },
         }
     return description

@@ -1,4 +1,4 @@
-"""The latest state of a training, whole or absent."""
+"""The latest state of a training, and the weights of the last checkpoints; whole or absent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from floodline.ffn.network import Weights
 from floodline.manifest import DamagedBlock, read_block, write_block
 
 logger = logging.getLogger("floodline")
@@ -35,3 +36,37 @@ class Checkpoint:
     def write(self, values: dict[str, np.ndarray]) -> None:
         """Replace what was kept."""
         write_block(self.path, self.parameters, values)
+
+
+class Candidates:
+    """The weights of the last checkpoints, of which one is to become the model; a file each, named by its length."""
+
+    def __init__(self, folder: Path, parameters: str, most: int) -> None:
+        self.folder = folder / "candidates"
+        self.parameters, self.most = parameters, most
+
+    def lengths(self) -> list[int]:
+        """Fields of view that each had seen, ascending."""
+        return sorted(int(path.stem) for path in self.folder.glob("*.block"))
+
+    def path(self, fovs: int) -> Path:
+        return self.folder / f"{fovs:012d}.block"
+
+    def read(self, fovs: int) -> dict[str, np.ndarray] | None:
+        """The weights, and `seconds` of training; None if the file is of another training, or damaged."""
+        try:
+            return read_block(self.path(fovs), self.parameters)
+        except DamagedBlock:
+            logger.warning("%s is damaged: it cannot be chosen", self.path(fovs))
+            return None
+
+    def add(self, fovs: int, seconds: float, weights: Weights) -> None:
+        """Keep weights, and delete those that are too many."""
+        write_block(self.path(fovs), self.parameters, {**weights, "seconds": np.array(seconds)})
+        self.forget_but([length for length in self.lengths() if length <= fovs][-self.most :])
+
+    def forget_but(self, lengths: list[int]) -> None:
+        """Delete all others."""
+        for path in self.folder.glob("*.block"):
+            if int(path.stem) not in lengths:
+                path.unlink()

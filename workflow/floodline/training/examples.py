@@ -8,7 +8,9 @@ from itertools import permutations
 
 import numpy as np
 
+from floodline.config import Defects
 from floodline.geometry import Triple
+from floodline.training.defects import worsen
 from floodline.training.volume import TrainingVolume
 
 INSIDE, OUTSIDE = np.float32(0.95), np.float32(0.05)
@@ -18,14 +20,14 @@ AXES_ZYX = "zyx"
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Turn:
     """A permutation of the axes, and the axes that are then reflected: 48 at most, as the cube has symmetries."""
 
     permutation: Triple = (0, 1, 2)
     reflected: tuple[bool, bool, bool] = (False, False, False)
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, permutable: Sequence[str], reflectable: Sequence[str]) -> Augmentation:
+    def draw(cls, rng: np.random.Generator, permutable: Sequence[str], reflectable: Sequence[str]) -> Turn:
         """A uniform random permutation of the permutable axes, then each reflectable axis with probability 1/2."""
         free = [AXES_ZYX.index(axis) for axis in permutable]
         order = list(permutations(free))[rng.integers(len(list(permutations(free))))]
@@ -36,7 +38,7 @@ class Augmentation:
         return cls((axes[0], axes[1], axes[2]), (z, y, x))
 
     def source_shape(self, shape: Triple) -> Triple:
-        """Shape of the crop that has `shape` once it is augmented."""
+        """Shape of the crop that has `shape` once it is turned."""
         source = [0, 0, 0]
         for size, axis in zip(shape, self.permutation, strict=True):
             source[axis] = size
@@ -50,10 +52,15 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Example:
-    """Normalised image and soft labels of one object, both float32 (z, y, x), the site at the centre."""
+    """Normalised image and soft labels of one object, both float32 (z, y, x), the site at the centre.
+
+    Attributes:
+        counted: voxels (boolean) that are scored; None: all.
+    """
 
     image: np.ndarray
     target: np.ndarray
+    counted: np.ndarray | None = None
 
 
 def crop(volume: np.ndarray, centre_zyx: Sequence[int], shape: Triple) -> np.ndarray:
@@ -62,14 +69,27 @@ def crop(volume: np.ndarray, centre_zyx: Sequence[int], shape: Triple) -> np.nda
     return volume[z, y, x]
 
 
-def cut(volume: TrainingVolume, site_zyx: Sequence[int], shape: Triple, augmentation: Augmentation) -> Example:
-    """The example of a site: its object is the label at its centre; at an unlabelled centre there is none."""
-    source = augmentation.source_shape(shape)
-    image = augmentation.apply(crop(volume.image, site_zyx, source))
-    labels = augmentation.apply(crop(volume.labels, site_zyx, source))
+def cut(
+    volume: TrainingVolume,
+    site_zyx: Sequence[int],
+    shape: Triple,
+    turn: Turn = Turn(),
+    defects: Defects | None = None,
+    rng: np.random.Generator | None = None,
+) -> Example:
+    """The example of a site: its object is the label at its centre; at an unlabelled centre there is none.
+
+    Args:
+        shape: of the example, once it is turned.
+        defects: what its image suffers; None: nothing.
+        rng: decides where the defects are.
+    """
+    source = turn.source_shape(shape)
+    image = crop(volume.image, site_zyx, source).astype(np.float32)
+    image = (image - np.float32(volume.mean)) / np.float32(volume.stddev)
+    if defects is not None and rng is not None:
+        image = worsen(image, defects, rng)
+    labels = turn.apply(crop(volume.labels, site_zyx, source))
     label = volume.labels[tuple(site_zyx)]
     inside = (labels == label) & (labels > 0)
-    return Example(
-        image=(image.astype(np.float32) - np.float32(volume.mean)) / np.float32(volume.stddev),
-        target=np.where(inside, INSIDE, OUTSIDE),
-    )
+    return Example(image=turn.apply(image), target=np.where(inside, INSIDE, OUTSIDE))

@@ -1,10 +1,11 @@
 """Train the network on every rank of the launcher.
 
-1. Each rank reads the training box into memory. The ranks start from the same weights: random ones, the configured
-   ones, or those of the latest checkpoint.
+1. The ranks map the same volumes into memory, and start from the same weights: random ones, the configured ones, or
+   those of the latest checkpoint.
 2. A step takes one field of view of every place of every rank's batch, and applies the gradient's mean over all.
-3. Every `summary_fovs` a row goes into log.csv; every `checkpoint_fovs` the state is kept.
-4. At the end rank 0 writes `model/` and `metrics.json`.
+3. Every `summary_fovs` a row goes into log.csv; every `checkpoint_fovs` held-out patches are scored and the state is
+   kept.
+4. At the end a checkpoint is chosen, and rank 0 writes `model/` and `metrics.json`.
 
 After each checkpoint every place of the batch begins a new example, with random numbers of its own for that stretch and
 that place. So a run that goes on from a checkpoint sees what an uninterrupted one sees, and two ranks with a batch of b
@@ -13,9 +14,15 @@ see what one rank with a batch of 2 b sees.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -25,17 +32,20 @@ from floodline.experiment import Experiment
 from floodline.ffn import weights
 from floodline.ffn.network import Weights, initial_weights
 from floodline.ffn.precision import resolve
-from floodline.manifest import hash_of, read_json, write_json
+from floodline.manifest import hash_of, write_json
 from floodline.parallel import Ranks, training_ranks
 from floodline.progress import Meter
-from floodline.training import movement, schedule
-from floodline.training.batches import Batches
+from floodline.training import pictures, selection
+from floodline.training.batches import Batches, Place, ahead, draw_patch
 from floodline.training.card import card
-from floodline.training.checkpoints import Checkpoint
-from floodline.training.log import Log, Row
+from floodline.training.checkpoints import Candidates, Checkpoint
+from floodline.training.held_out import HeldOut
+from floodline.training.log import HELD_OUT, Log, Row
 from floodline.training.metrics import Counts
+from floodline.training.movement import Geometry, Patch
+from floodline.training.schedule import Schedule
 from floodline.training.trainer import Step, Trainer
-from floodline.training.volume import TrainingVolume
+from floodline.training.volume import Volumes, identity
 
 logger = logging.getLogger("floodline")
 
@@ -51,16 +61,15 @@ def run(experiment: Experiment) -> None:
     training = experiment.config.training
     assert training is not None
     ranks = training_ranks()
-    if ranks.rank == 0:
-        (experiment.model / weights.CARD).unlink(missing_ok=True)
-    volume = TrainingVolume.read(experiment, movement.canvas_zyx(experiment.config.network, training))
-    trainer = Trainer(_first_weights(experiment), experiment.config.network, training, ranks)
-    run_ = _Run(experiment, training, ranks, volume, trainer)
-    run_.resume()
-    run_.train()
-    ranks.wait()
-    if ranks.rank == 0:
-        _finish(experiment, training, ranks, trainer, run_)
+    with ranks.together():
+        if ranks.rank == 0:
+            (experiment.model / weights.CARD).unlink(missing_ok=True)
+        if training.selection is not None:
+            selection.check(experiment, training.selection)
+        run_ = _Run(experiment, training, ranks)
+        run_.resume()
+        run_.train()
+        run_.finish()
 
 
 def _first_weights(experiment: Experiment) -> Weights:
@@ -72,18 +81,19 @@ def _first_weights(experiment: Experiment) -> Weights:
     return values
 
 
-def parameters_of(experiment: Experiment, workers: int) -> str:
-    """Hash of all that decides a training."""
+def parameters_of(experiment: Experiment, first: Weights, workers: int) -> str:
+    """Hash of all that decides the weights of a training."""
     config = experiment.config
     assert config.training is not None
+    watching = {"selection", "held_out_patches", "summary_fovs"}
     return hash_of(
         {
             "seed": config.seed,
-            "network": config.network.model_dump(mode="json"),
-            "training": config.training.model_dump(mode="json"),
+            "network": config.network.model_dump(mode="json", exclude={"weights", "licence"}),
+            "first_weights": hashlib.blake2b(b"".join(array.tobytes() for array in first.values())).hexdigest(),
+            "training": config.training.model_dump(mode="json", exclude=watching),
             "precision": resolve(config.training.precision),
-            "normalisation": experiment.normalisation(),
-            "coordinates": read_json(experiment.coordinates / "manifest.json"),
+            "volumes": identity(experiment),
             "workers": workers,
         }
     )
@@ -93,27 +103,28 @@ def parameters_of(experiment: Experiment, workers: int) -> str:
 class _Window:
     """What has happened since the last row of the log."""
 
-    counts: Counts
-    losses: list[float]
-    norms: list[float]
-    began: float
-
-    @classmethod
-    def new(cls) -> _Window:
-        return cls(Counts(), [], [], time.monotonic())
+    counts: Counts = field(default_factory=Counts)
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
 
 class _Run:
     """A training under way. Lengths are in fields of view seen by all ranks."""
 
-    def __init__(
-        self, experiment: Experiment, training: Training, ranks: Ranks, volume: TrainingVolume, trainer: Trainer
-    ) -> None:
+    def __init__(self, experiment: Experiment, training: Training, ranks: Ranks) -> None:
         self.experiment, self.training, self.ranks = experiment, training, ranks
-        self.volume, self.trainer = volume, trainer
-        self.step_fovs = training.batch_size * ranks.size
-        self.total = -(-training.fovs // self.step_fovs) * self.step_fovs
-        self.checkpoint = Checkpoint(experiment.training, parameters_of(experiment, ranks.size))
+        self.schedule = Schedule.of(training, ranks.size)
+        self.step_fovs, self.total = self.schedule.step_fovs, self.schedule.total
+        self.geometry = Geometry(experiment.config.network, training)
+        first = _first_weights(experiment)
+        self.volumes = Volumes.open(experiment, training, self.geometry.canvas, ranks)
+        self.held_out = HeldOut.read(experiment, training, self.geometry, ranks)
+        self.trainer = Trainer(first, experiment.config.network, training, ranks)
+        parameters = parameters_of(experiment, first, ranks.size)
+        self.checkpoint = Checkpoint(experiment.training, parameters)
+        tried = training.selection.checkpoints if training.selection else 0
+        self.candidates = Candidates(experiment.training, parameters, tried)
         self.log = Log(experiment.training / "log.csv")
         self.fovs = 0
         self.seconds = 0.0
@@ -127,54 +138,72 @@ class _Run:
         if self.fovs:
             self.trainer.restore(kept or {})
             logger.info("resumed after %d fields of view", self.fovs)
-        self.log.resume(self.fovs)
+        if self.ranks.rank == 0:
+            self.log.resume(self.fovs)
+            self.candidates.forget_but([fovs for fovs in self.candidates.lengths() if 0 < fovs <= self.fovs])
+            pictures.draw(self.experiment, self.volumes, self.training, self.geometry)
 
     def train(self) -> None:
         """Train to the end, stretch by stretch."""
         with Meter("train", self.total, "fields of view") as meter:
             meter.advance(self.fovs)
             while self.fovs < self.total:
-                self._train_stretch(meter)
+                with ThreadPoolExecutor(1, "examples") as executor:
+                    self._train_stretch(executor, meter)
+                    executor.shutdown(cancel_futures=True)
+                if self.fovs < self.total and self._is_ending():
+                    raise allocation.OutOfTime
 
-    def _train_stretch(self, meter: Meter) -> None:
+    def _train_stretch(self, executor: Executor, meter: Meter) -> None:
         """Train up to the next checkpoint and keep it."""
-        batches = Batches(self.volume, self.experiment.config.network, self.training, self._rngs())
+        window, scoring = _Window(), deque[Future[None]]()
+
+        def finished(patch: Patch) -> None:
+            scoring.append(executor.submit(window.counts.add, patch))
+
+        places = [Place(ahead(make, executor), finished) for make in self._makers()]
+        batches = Batches(places, self.geometry)
         until = min(self.fovs + self.training.checkpoint_fovs, self.total)
-        window = _Window.new()
         began, row_due = time.monotonic(), self.fovs + self.training.summary_fovs
         while self.fovs < until:
-            rate = schedule.rate(self.training.learning_rate, self.ranks.size, self.fovs + self.step_fovs, self.total)
+            rate = self.schedule.rate(self.fovs + self.step_fovs)
             step = self.trainer.step(batches.gather(), rate)
-            batches.scatter(step.logits, taught(self.fovs / self.total), window.counts)
+            batches.scatter(step.logits)
             self._count(step, window)
             if self.fovs >= row_due or self.fovs >= until:
-                row = self._row(window, rate)
+                while scoring:
+                    scoring.popleft().result()
+                if self.fovs >= until:
+                    self.seconds += time.monotonic() - began
+                row = self._row(window, rate, with_held_out=self.fovs >= until)
                 meter.advance(self.fovs - meter.done, f"loss {row['loss']:.3f}, F1 {row['f1']:.3f}")
-                window, row_due = _Window.new(), self.fovs + self.training.summary_fovs
-        self.seconds += time.monotonic() - began
+                window, row_due = _Window(), self.fovs + self.training.summary_fovs
         if self.ranks.rank == 0:
+            if self.training.selection is not None:
+                self.candidates.add(self.fovs, self.seconds, self.trainer.weights())
             progress = {"fovs": np.array(self.fovs), "seconds": np.array(self.seconds)}
             self.checkpoint.write({**self.trainer.values(), **progress})
-        if self.fovs < self.total and self._is_ending():
-            raise allocation.OutOfTime
 
     def _is_ending(self) -> bool:
         """Whether any rank is short of time: they stop together."""
         return bool(self.ranks.sum(np.array([allocation.is_ending()], np.float32))[0])
 
-    def _rngs(self) -> list[np.random.Generator]:
-        """Random numbers for the places of this rank's batch in this stretch."""
+    def _makers(self) -> list[Callable[[], Patch]]:
+        """Makers of examples for the places of this rank's batch, each with random numbers of its own."""
         first = self.ranks.rank * self.training.batch_size
-        places = range(first, first + self.training.batch_size)
-        return [self.experiment.rng(f"training examples from {self.fovs} at place {place}") for place in places]
+        purposes = [f"training examples from {self.fovs} at place {first + i}" for i in range(self.training.batch_size)]
+        return [
+            partial(draw_patch, self.volumes, self.geometry, self.training, self.experiment.rng(purpose))
+            for purpose in purposes
+        ]
 
     def _count(self, step: Step, window: _Window) -> None:
         self.fovs += self.step_fovs
         window.losses.append(step.loss)
         window.norms.append(step.gradient_norm)
 
-    def _row(self, window: _Window, rate: float) -> Row:
-        """Log what has happened since the last row, as means over the ranks."""
+    def _row(self, window: _Window, rate: float, with_held_out: bool) -> Row:
+        """Log what has happened since the last row, as sums and means over the ranks."""
         steps = len(window.losses)
         seconds = time.monotonic() - window.began
         sums = self.ranks.sum(np.array([np.mean(window.losses), np.mean(window.norms), *window.counts.sums]))
@@ -187,27 +216,48 @@ class _Run:
             "gradient_norm": float(norm),
             "fovs_per_second": steps * self.step_fovs / seconds,
         }
+        if with_held_out:
+            counts = Counts(self.ranks.sum(self.held_out.count(self.trainer.predict).sums))
+            if counts.sums[-1]:
+                row |= {HELD_OUT + name: value for name, value in counts.scores().items()}
         if self.ranks.rank == 0:
             self.log.add(row)
         return row
 
+    def finish(self) -> None:
+        """Choose the checkpoint, and write `model/` and `metrics.json`."""
+        values = self.trainer.weights()
+        records: list[selection.Record] = []
+        self.ranks.wait()
+        if self.training.selection is not None:
+            values, records = selection.choose(self.experiment, self.training.selection, self.candidates, self.ranks)
+        if self.ranks.rank == 0:
+            self._write(values, records)
+        self.ranks.wait()
 
-def _finish(experiment: Experiment, training: Training, ranks: Ranks, trainer: Trainer, run_: _Run) -> None:
-    metrics = {
-        "fovs": run_.fovs,
-        "steps": run_.fovs // run_.step_fovs,
-        "ranks": ranks.size,
-        "batch_size": training.batch_size,
-        "precision": trainer.precision,
-        "seconds": run_.seconds,
-        "last_row": run_.log.rows[-1],
-    }
-    values = trainer.weights()
-    # Without times, so that the same training gives the same bytes.
-    made = {name: value for name, value in run_.log.rows[-1].items() if name != "fovs_per_second"}
-    weights.save_model(experiment.model, values, card(experiment, values, {"trained": made}))
-    write_json(experiment.training / "metrics.json", metrics)
-
-
-def taught(progress: float) -> float:
-    return 0.0
+    def _write(self, values: Weights, records: list[selection.Record]) -> None:
+        chosen = next((record for record in records if record["chosen"]), None)
+        fovs = chosen["fovs"] if chosen else self.fovs
+        row = next((row for row in self.log.rows if row["fovs"] == fovs), {"fovs": fovs})
+        # Without times, so that the same training gives the same bytes.
+        made: dict[str, Any] = {"trained": {name: value for name, value in row.items() if name != "fovs_per_second"}}
+        if chosen:
+            made["flood"] = {name: value for name, value in chosen.items() if name not in ("seconds", "chosen")}
+        started_from = self.experiment.config.network.weights
+        if started_from is not None:
+            made["started_from"] = {"weights": started_from}
+        weights.save_model(self.experiment.model, values, card(self.experiment, values, made, self.volumes.hashes))
+        self.volumes.close()
+        write_json(
+            self.experiment.training / "metrics.json",
+            {
+                "fovs": self.fovs,
+                "steps": self.fovs // self.step_fovs,
+                "ranks": self.ranks.size,
+                "batch_size": self.training.batch_size,
+                "precision": self.trainer.precision,
+                "seconds": self.seconds,
+                "last_row": row,
+                "checkpoints": records,
+            },
+        )

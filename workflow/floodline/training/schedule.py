@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import cos, pi, sqrt
 
-from floodline.config import LearningRate
+from floodline.config import LearningRate, Training
 
 
-def peak(config: LearningRate, workers: int) -> float:
-    """The rate after the warm-up."""
-    scale = {"none": 1.0, "linear": float(workers), "sqrt": sqrt(workers)}[config.scaling]
-    return config.base * scale
+@dataclass(frozen=True)
+class Schedule:
+    """The schedule of a training by so many workers. Lengths are in fields of view, whole steps of all workers.
 
+    Attributes:
+        step_fovs: fields of view that all workers see in one step.
+        total: length of the training.
+    """
 
-def rate(config: LearningRate, workers: int, fovs: int, total_fovs: int) -> float:
-    """The rate of the step that ends at `fovs` of `total_fovs` fields of view."""
-    top = peak(config, workers)
-    if fovs < config.warmup_fovs:
-        return top * fovs / config.warmup_fovs
-    if config.decay == "constant":
-        return top
-    if config.decay == "steps":
-        return top * config.drop_factor ** ((fovs - config.warmup_fovs) // config.drop_fovs)
-    passed = (fovs - config.warmup_fovs) / max(1, total_fovs - config.warmup_fovs)
-    return top * (1 + cos(pi * min(1.0, passed))) / 2
+    config: LearningRate
+    workers: int
+    step_fovs: int
+    total: int
+
+    @classmethod
+    def of(cls, training: Training, workers: int) -> Schedule:
+        """As configured; what is given in steps becomes fields of view here, and nowhere else."""
+        step_fovs = training.batch_size * workers
+        steps = training.steps or -(-training.fovs // step_fovs)
+        return cls(training.learning_rate, workers, step_fovs, steps * step_fovs)
+
+    @property
+    def peak(self) -> float:
+        """The rate after the warm-up."""
+        return (
+            self.config.base
+            * {"none": 1.0, "linear": float(self.workers), "sqrt": sqrt(self.workers)}[self.config.scaling]
+        )
+
+    def rate(self, fovs: int) -> float:
+        """The rate of the step that ends at `fovs` fields of view."""
+        config = self.config
+        warmup = self._length(config.warmup_fovs, config.warmup_steps)
+        if fovs < warmup:
+            return self.peak * fovs / warmup
+        if config.decay == "constant":
+            return self.peak
+        if config.decay == "steps":
+            return self.peak * config.drop_factor ** (
+                (fovs - warmup) // self._length(config.drop_fovs, config.drop_steps)
+            )
+        passed = (fovs - warmup) / max(1, self.total - warmup)
+        return self.peak * (1 + cos(pi * min(1.0, passed))) / 2
+
+    def _length(self, fovs: int, steps: int | None) -> int:
+        return fovs if steps is None else steps * self.step_fovs

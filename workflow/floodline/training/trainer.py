@@ -35,8 +35,8 @@ class Step:
 class Trainer:
     """Weights and optimiser state, as flat float32 vectors, so that one all-reduce and a few operations do a step.
 
-    Every worker holds the same values: they start
-    from the first worker's, and each step applies the same averaged gradient.
+    Every worker holds the same values: they start from the first worker's, and each step applies the same averaged
+    gradient. With `average_decay` there is a running mean of the weights as well (Polyak & Juditsky 1992).
     """
 
     def __init__(self, weights: Weights, network: Network, training: Training, ranks: Ranks) -> None:
@@ -49,10 +49,12 @@ class Trainer:
         self.state = {
             "weights": self.tf.Variable(flat),
             **{name: self.tf.Variable(np.full_like(flat, value)) for name, value in self.rule.slots.items()},
+            **({"average": self.tf.Variable(flat)} if training.average_decay else {}),
             "steps": self.tf.Variable(0, dtype=self.tf.int64),
         }
         ranks.share(list(self.state.values()))
         self._step = self.tf.function(self._step_graph, autograph=False)
+        self._predict = self.tf.function(self._logits, autograph=False)
 
     def step(self, batch: Batch, learning_rate: float) -> Step:
         """Train on a batch.
@@ -78,16 +80,30 @@ class Trainer:
     def _step_graph(self, image: Any, seed: Any, target: Any, learning_rate: Any) -> tuple[Any, Any, Any]:
         tf, state = self.tf, self.state
         with tf.GradientTape() as tape:
-            logits = (
-                seed + update(self._named(state["weights"]), image[..., None], seed[..., None], self.precision)[..., 0]
-            )
+            logits = self._logits(state["weights"], image, seed)
             loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
         gradient = self.ranks.mean(tape.gradient(loss, state["weights"]))
         norm = tf.norm(gradient)
         clipped = tf.clip_by_value(gradient, -self.training.clip, self.training.clip)
         state["steps"].assign_add(1)
         self.rule.apply(tf, state, clipped, learning_rate, self.training.optimiser)
+        if "average" in state:
+            # Early on, the mean is over as many steps as there were, so that the first weights do not linger.
+            passed = tf.cast(state["steps"], tf.float32)
+            left = tf.minimum(self.training.average_decay, (1 + passed) / (10 + passed))
+            state["average"].assign_sub((1 - left) * (state["average"] - state["weights"]))
         return loss, norm, logits
+
+    def _logits(self, flat: Any, image: Any, seed: Any) -> Any:
+        return seed + update(self._named(flat), image[..., None], seed[..., None], self.precision)[..., 0]
+
+    def predict(self, image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        """New logits, (batch, z, y, x) float32, by the weights that would be the model now."""
+        return self._predict(self._model, self.tf.constant(image), self.tf.constant(seed)).numpy()
+
+    @property
+    def _model(self) -> Any:
+        return self.state.get("average", self.state["weights"])
 
     def _named(self, flat: Any) -> dict[str, Any]:
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
@@ -97,8 +113,8 @@ class Trainer:
         }
 
     def weights(self) -> Weights:
-        """The weights by name."""
-        return {name: part.numpy() for name, part in self._named(self.state["weights"]).items()}
+        """The weights that would be the model now, by name."""
+        return {name: part.numpy() for name, part in self._named(self._model).items()}
 
     def values(self) -> dict[str, np.ndarray]:
         """Everything that a checkpoint must hold to go on."""
