@@ -286,6 +286,43 @@ def report(folder: Folder) -> None:
 
 
 @app.command(rich_help_panel="Look at it")
+def export_weights(
+    folder: Folder,
+    prefix: Annotated[Path, typer.Argument(help="Of the checkpoint's files, e.g. ours/model.ckpt.")],
+) -> None:
+    """Write an experiment's network as a TensorFlow checkpoint in the layout of google/ffn."""
+    from floodline.ffn import weights
+
+    experiment = Experiment(folder)
+    values = weights.load(experiment.model)
+    weights.check(values, experiment.config.network)
+    weights.export_checkpoint(prefix, values, weights.steps_of(experiment.model))
+    print(prefix)
+
+
+@app.command(rich_help_panel="Look at it")
+def scaling(
+    table: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Measured speeds: CSV with columns workers, fovs_per_second; without it: the published ones.",
+            show_default=False,
+        ),
+    ] = None,
+    fovs: Annotated[int, typer.Option(help="Fields of view of a worker's step.", min=1)] = 4,
+    parameters: Annotated[int, typer.Option(help="Weights of the network.", min=1)] = 638_433,
+    tensors: Annotated[int, typer.Option(help="Messages that the gradients are sent in.", min=1)] = 50,
+    workers: Annotated[list[int] | None, typer.Option(help="Numbers of workers to predict.")] = None,
+) -> None:
+    """Fit a model of training's speed to measurements: what to expect of more workers, what limits, what would help."""
+    from floodline.studies import run
+    from floodline.studies.scaling import PUBLISHED
+
+    speeds = PUBLISHED if table is None else run.read_speeds(table)
+    print(run.report(speeds, fovs, parameters, tensors, workers or [2048, 16_384]), end="")
+
+
+@app.command(rich_help_panel="Look at it")
 def view(
     folder: Folder,
     port: Annotated[int, typer.Option(help="Port to listen on; 0: any that is free.", min=0, max=65535)] = 8080,

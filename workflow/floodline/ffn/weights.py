@@ -13,7 +13,7 @@ from floodline.config import Network
 from floodline.errors import FloodlineError
 from floodline.ffn.network import SCOPE, Weights, shapes
 from floodline.ffn.runtime import tensorflow
-from floodline.manifest import write_atomically, write_json
+from floodline.manifest import read_json, write_atomically, write_json
 
 FILE, CARD = "weights.npz", "card.json"
 
@@ -101,6 +101,11 @@ def save_model(folder: Path, weights: Weights, card: Mapping[str, Any]) -> None:
     (folder / CARD).unlink(missing_ok=True)
     write_atomically(folder / FILE, lambda file: np.savez(file, **weights))
     write_json(folder / CARD, dict(card))
+
+
+def steps_of(folder: Path) -> int:
+    """Steps that a model/ folder's weights were trained for, as its card says; 0 where it does not."""
+    return int(read_json(folder / CARD).get("made", {}).get("steps", 0))
 
 
 def export_checkpoint(prefix: Path, weights: Weights, step: int) -> None:

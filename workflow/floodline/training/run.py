@@ -241,6 +241,7 @@ class _Run:
         row = next((row for row in self.log.rows if row["fovs"] == fovs), {"fovs": fovs})
         # Without times, so that the same training gives the same bytes.
         made: dict[str, Any] = {"trained": {name: value for name, value in row.items() if name != "fovs_per_second"}}
+        made["steps"] = int(fovs) // self.step_fovs
         if chosen:
             made["flood"] = {name: value for name, value in chosen.items() if name not in ("seconds", "chosen")}
         started_from = self.experiment.config.network.weights

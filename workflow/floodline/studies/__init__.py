@@ -1,0 +1,1 @@
+"""Studies of the training: how it scales with the number of workers."""
