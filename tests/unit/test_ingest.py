@@ -1,6 +1,5 @@
 """Ingest: layers keep the source's voxels and coordinates; bad input leaves nothing that passes for whole."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,11 @@ def hdf5_source(folder: Path, array: np.ndarray, name: str = "volume") -> dict[s
 
 
 def experiment(folder: Path, image: dict[str, Any], labels: dict[str, Any] | None = None) -> Experiment:
+    # Most formats do not say it.
+    says = image["source"]["kind"] in ("precomputed", "phantom")
     values = {
         "name": "test",
-        "image": image,
+        "image": image if says else {"voxel_size_nm_xyz": [8, 8, 8]} | image,
         "labels": labels,
         "storage": {"chunk_size_xyz": [8, 8, 4]},
         "network": {"weights": "unused"},
@@ -96,7 +97,7 @@ def test_mean_and_stddev_are_those_of_the_values(values):
     assert stddev == pytest.approx(np.std(values), abs=1e-9)
 
 
-def test_a_precomputed_source_keeps_its_offset_and_voxel_size(tmp_path, caplog):
+def test_a_precomputed_source_keeps_its_offset_and_voxel_size(tmp_path):
     box = BOX.shifted((100, -20, 7))
     source = Layer.create(
         tmp_path / "source",
@@ -110,13 +111,30 @@ def test_a_precomputed_source_keeps_its_offset_and_voxel_size(tmp_path, caplog):
     crop = Box((105, -20, 9), (115, -10, 15))
     image = {"source": {"kind": "precomputed", "path": str(source.path)}, "crop_xyz": crop.corners}
     exp = experiment(tmp_path / "exp", image)
-    with caplog.at_level(logging.WARNING):
-        ingest_image.run(exp)
+    ingest_image.run(exp)
     assert exp.image_box == crop
     assert read_json(exp.manifest("image"))["voxel_size_nm_xyz"] == [4.0, 4.0, 40.0]
-    assert "[4.0, 4.0, 40.0]" in caplog.text
-    assert "[8.0, 8.0, 8.0]" in caplog.text
     assert np.array_equal(layer(exp, "image"), voxels()[crop.slices_zyx(box.start_xyz)])
+
+    wrong = experiment(tmp_path / "wrong", image | {"voxel_size_nm_xyz": [4, 4, 41]})
+    with pytest.raises(
+        FloodlineError, match=r"says that its voxels are \[4\.0, 4\.0, 40\.0\] nm, but .* \[4\.0, 4\.0, 41"
+    ):
+        ingest_image.run(wrong)
+    assert not wrong.manifest("image").exists()
+
+
+def test_a_voxel_size_that_nobody_says_is_asked_for(tmp_path):
+    exp = experiment(tmp_path / "exp", {"source": hdf5_source(tmp_path, voxels()), "voxel_size_nm_xyz": None})
+    with pytest.raises(FloodlineError, match=r"does not say how large its voxels are: give image\.voxel_size_nm_xyz"):
+        ingest_image.run(exp)
+
+
+def test_signed_voxels_of_an_image_are_raised_to_unsigned_ones(tmp_path):
+    array = voxels("uint16").astype(np.int32) - 32768
+    exp = experiment(tmp_path / "exp", {"source": hdf5_source(tmp_path, array.astype(np.int16))})
+    ingest_image.run(exp)
+    assert np.array_equal(layer(exp, "image"), voxels("uint16"))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -157,7 +175,7 @@ def test_an_empty_crop_is_refused(tmp_path):
         experiment(tmp_path, {"source": hdf5_source(tmp_path, voxels()), "crop_xyz": [[0, 0, 5], [21, 17, 5]]})
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int16"])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
 def test_an_image_of_another_type_is_refused(tmp_path, dtype):
     exp = experiment(tmp_path, {"source": hdf5_source(tmp_path, voxels().astype(dtype))})
     with pytest.raises(FloodlineError, match=f"image source holds {dtype}: convert it to uint8 or uint16"):
@@ -339,6 +357,12 @@ def test_precomputed_labels_lie_where_their_layer_says(tmp_path):
     ingest_labels.run(exp)
     assert Layer.open(exp.layer("labels")).box == box
     assert np.array_equal(layer(exp, "labels"), array)
+
+    wrong = labels | {"box_xyz": [[3, 4, 6], [13, 9, 13]]}
+    with pytest.raises(
+        FloodlineError, match=r"says that it begins at \[3, 4, 5\] .* but labels.box_xyz at \[3, 4, 6\]"
+    ):
+        ingest_labels.run(experiment(tmp_path / "exp", image, wrong))
 
     exp = experiment(tmp_path / "exp", image | {"voxel_size_nm_xyz": [8, 8, 40]}, labels)
     with pytest.raises(FloodlineError, match=r"labels are \[8\.0, 8\.0, 8\.0\] nm, those of the image \[8\.0, 8"):

@@ -20,7 +20,6 @@ from floodline.geometry import Box
 from floodline.ingest import image as ingest_image
 from floodline.ingest import labels as ingest_labels
 from floodline.manifest import read_json, write_json
-from floodline.volumes import metadata
 from floodline.volumes.sources import open_source
 
 SHAPE_ZYX = (6, 20, 30)
@@ -67,10 +66,10 @@ def layer(path: Path) -> str:
 @pytest.mark.parametrize(
     ("make", "name", "kind", "voxel_size", "chunks"),
     [
-        (slices, "stack", "stack", None, None),
-        (pages, "pages.tif", "stack", None, None),
-        (imagej, "ij.tif", "stack", (6, 4, 40), None),
-        (ome, "o.ome.tif", "stack", (6, 4, 40), None),
+        (slices, "stack", "stack", None, (30, 20, 1)),
+        (pages, "pages.tif", "stack", None, (30, 20, 1)),
+        (imagej, "ij.tif", "stack", (6, 4, 40), (30, 20, 1)),
+        (ome, "o.ome.tif", "stack", (6, 4, 40), (30, 20, 1)),
         (hdf5, "plain.h5", "hdf5", None, (15, 10, 2)),
         (lambda path: hdf5(path, resolution=[40, 4, 6]), "cremi.hdf", "hdf5", (6, 4, 40), (15, 10, 2)),
         (lambda path: hdf5(path, element_size_um=[0.04, 0.004, 0.006]), "u.h5", "hdf5", (6, 4, 40), (15, 10, 2)),
@@ -81,8 +80,8 @@ def test_a_volume_is_recognised_with_what_it_says_of_itself(tmp_path, make, name
     found = starter.find_one(make(tmp_path / name))
     assert found.source.kind == kind
     assert found.volume.box.size_xyz == (30, 20, 6)
-    assert found.voxel_size_nm_xyz == (None if voxel_size is None else pytest.approx(voxel_size))
-    assert found.chunk_size_xyz == chunks
+    assert found.volume.voxel_size_nm_xyz == (None if voxel_size is None else pytest.approx(voxel_size))
+    assert found.volume.stored.chunk_size_xyz == chunks
     block = yaml.safe_load(starter.block(found))["image"]
     same = open_source(config.Image.model_validate({"source": block["source"]}).source, seed=0)
     np.testing.assert_array_equal(same.read(same.box), IMAGE)
@@ -99,7 +98,8 @@ def test_what_is_printed_has_the_facts(tmp_path):
         "box         x 100..130 y -20..0 z 7..13",
         "type        uint8",
         "voxel size  6 x 4 x 40 nm",
-        "stored in   chunks of 16 x 16 x 16",
+        "chunks      16 x 16 x 16",
+        "compression raw",
         "extent      0.18 x 0.08 x 0.24 µm",
     ):
         assert line in printed.splitlines()
@@ -178,7 +178,8 @@ def test_what_is_scored_was_not_trained_on(tmp_path):
     ("nm", "fov"), [((8, 8, 8), (33, 33, 33)), ((9, 9, 20), (33, 33, 17)), ((4, 4, 40), (33, 33, 9))]
 )
 def test_the_field_of_view_suits_the_voxels(tmp_path, nm, fov):
-    assert begin(tmp_path, labels=labelled(tmp_path), voxel_size_nm_xyz=nm).network.fov_xyz == fov
+    image = pages(tmp_path / "plain.tif")
+    assert begin(tmp_path, image=image, labels=labelled(tmp_path), voxel_size_nm_xyz=nm).network.fov_xyz == fov
 
 
 @given(st.tuples(*[st.floats(1, 100)] * 3))
@@ -210,7 +211,7 @@ def test_labels_of_a_part_lie_where_they_say(tmp_path):
     [
         ({}, "without labels no network can be trained"),
         ({"labels": "here", "image": "plain"}, "does not say how large its voxels are: give --voxel-size"),
-        ({"labels": "here", "image": "labels"}, "holds uint32: an image is of uint8 or uint16"),
+        ({"labels": "here", "image": "labels"}, "holds uint32: an image is of 8 or 16 bits"),
         ({"labels": "large"}, "the labels fill x 0..30 y 0..20 z 0..12, but the image only"),
     ],
 )
@@ -232,8 +233,3 @@ def test_a_configuration_that_is_there_is_kept(tmp_path):
     with pytest.raises(FloodlineError, match="is there already"):
         begin(tmp_path, labels=labelled(tmp_path))
     assert (tmp_path / "mine/config.yaml").read_bytes() == before
-
-
-def test_a_url_is_a_precomputed_layer():
-    (source,) = metadata.recognise("precomputed://gs://bucket/image")
-    assert (source.kind, source.path) == ("precomputed", "gs://bucket/image")

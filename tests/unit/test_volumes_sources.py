@@ -107,11 +107,6 @@ def test_every_box_of_every_format_reads_as_numpy_slices(tmp_path_factory, write
         assert np.array_equal(volume.read(box), array[box.slices_zyx()])
 
 
-def test_only_precomputed_knows_its_voxel_size(tmp_path):
-    assert precomputed(tmp_path / "layer", voxels()).voxel_size_nm_xyz == (4.0, 4.0, 40.0)
-    assert png_folder(tmp_path / "stack", voxels()).voxel_size_nm_xyz is None
-
-
 def test_slices_follow_in_the_order_of_their_numbers(tmp_path):
     array = voxels()
     write_pictures(tmp_path, array, name="{}.png", first=5)

@@ -47,7 +47,7 @@ def _variant(model: type[BaseModel]) -> str | None:
     for tag in ("kind", "policy"):
         if tag in model.model_fields:
             noun = re.findall("[A-Z][a-z0-9]*", model.__name__)[-1]
-            return f"{noun}, {tag} {get_args(model.model_fields[tag].annotation)[0]}"
+            return f"{noun}, {tag} {' or '.join(get_args(model.model_fields[tag].annotation))}"
     return None
 
 

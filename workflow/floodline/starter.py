@@ -12,29 +12,31 @@ import yaml
 from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.geometry import Box, Triple
+from floodline.geometry import Box
 from floodline.manifest import read_json, write_text
-from floodline.volumes import metadata
+from floodline.volumes.agreement import same_size
+from floodline.volumes.placement import Size
+from floodline.volumes.recognise import recognise
 from floodline.volumes.sources import Volume, open_source
 
 HELD_OUT = 4
 """One part in so many of the labels is not trained on."""
+
+IMAGE_TYPES = ("uint8", "uint16", "int8", "int16")
 
 LAYERS = ("image", "labels", "supervoxels", "neurons")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A volume with what is known of it."""
+    """A volume, and how the configuration names it."""
 
     source: config.Source
     volume: Volume
-    voxel_size_nm_xyz: metadata.Size | None
-    chunk_size_xyz: Triple | None
 
     @property
     def is_image(self) -> bool:
-        return self.volume.dtype.name in ("uint8", "uint16")
+        return self.volume.dtype.name in IMAGE_TYPES
 
 
 def find(name: str) -> list[Found]:
@@ -43,11 +45,7 @@ def find(name: str) -> list[Found]:
     Raises:
         FloodlineError: there is none, or one is damaged.
     """
-    found = []
-    for source in metadata.recognise(name):
-        volume = open_source(source, seed=0)
-        found.append(Found(source, volume, metadata.voxel_size(source, volume), metadata.chunks(source, volume)))
-    return found
+    return [Found(source, open_source(source, seed=0)) for source in recognise(name)]
 
 
 def find_one(name: str) -> Found:
@@ -58,13 +56,13 @@ def find_one(name: str) -> Found:
     """
     found = find(name)
     if len(found) > 1:
-        names = ", ".join(f"{name}:{one.source.dataset}" for one in found if isinstance(one.source, config.Hdf5Source))
+        names = ", ".join(_named(one.source) for one in found)
         raise FloodlineError(f"{name} holds several volumes: name one, {names}.")
     return found[0]
 
 
 def describe(name: str) -> str:
-    """What `floodline info` prints of a volume, of every volume of an HDF5 file, or of an experiment's layers.
+    """What `floodline info` prints of a volume, of every volume of a container, or of an experiment's layers.
 
     Raises:
         FloodlineError: there is nothing, or it is damaged.
@@ -78,17 +76,24 @@ def describe(name: str) -> str:
     return "\n".join(f"{_facts(one)}\n{block(one)}" for one in find(name))
 
 
+def _named(source: config.Source) -> str:
+    """As `recognise` takes it."""
+    fields = source.model_dump(mode="json")
+    return ":".join(fields[key] for key in ("path", "dataset") if key in fields)
+
+
 def _facts(found: Found) -> str:
-    volume, nm, chunks = found.volume, found.voxel_size_nm_xyz, found.chunk_size_xyz
-    source = found.source.model_dump(mode="json")
+    volume = found.volume
+    nm = volume.voxel_size_nm_xyz
     rows = {
-        "volume": ":".join(source[key] for key in ("path", "dataset") if key in source),
-        "kind": source["kind"],
+        "volume": _named(found.source),
+        "kind": found.source.kind,
         "size": f"{_times(volume.box.size_xyz)} voxels (x, y, z), {_bytes(volume.box.voxels * volume.dtype.itemsize)}",
         "box": str(volume.box),
         "type": volume.dtype.name,
         "voxel size": f"{_times(nm)} nm" if nm else "not said",
-        "stored in": f"chunks of {_times(chunks)}" if chunks else "slices",
+        "chunks": _times(volume.stored.chunk_size_xyz),
+        "compression": volume.stored.compression,
     }
     if nm:
         rows["extent"] = (
@@ -109,12 +114,12 @@ def _bytes(count: float) -> str:
     return f"{count:.3g} {unit}"
 
 
-def block(found: Found) -> str:
-    """The part of a configuration that names this volume."""
+def block(found: Found, voxel_size_nm_xyz: Size | None = None) -> str:
+    """The part of a configuration that names this volume; a voxel size is written where the file does not say it."""
     source = _flow(found.source.model_dump(mode="json", exclude_defaults=True))
     if not found.is_image:
         return f"labels:\n  source: {source}\n"
-    size = found.voxel_size_nm_xyz
+    size = voxel_size_nm_xyz or found.volume.voxel_size_nm_xyz
     said = f"{_flow(_plain(size))}" if size else "[?, ?, ?] # the file does not say: x, y, z in nanometres"
     return f"image:\n  source: {source}\n  voxel_size_nm_xyz: {said}\n"
 
@@ -129,16 +134,14 @@ def _plain(values: Sequence[float]) -> list[float]:
     return [int(value) if value == int(value) else value for value in values]
 
 
-def new(
-    folder: Path, image: str, labels: str | None, weights: str | None, voxel_size_nm_xyz: metadata.Size | None
-) -> Path:
+def new(folder: Path, image: str, labels: str | None, weights: str | None, voxel_size_nm_xyz: Size | None) -> Path:
     """Write `config.yaml` into a folder that has none.
 
     Args:
         folder: its name becomes the experiment's.
         image, labels: paths or URLs of volumes; labels None: there are none.
         weights: of a trained network, a model/ folder or a checkpoint; None: one is trained.
-        voxel_size_nm_xyz: where the image does not say it, or says it wrongly.
+        voxel_size_nm_xyz: where the image does not say it.
 
     Returns:
         the file.
@@ -153,14 +156,17 @@ def new(
         raise FloodlineError("without labels no network can be trained: give --labels, or --weights of a trained one.")
     found, truth = find_one(image), find_one(labels) if labels else None
     if not found.is_image:
-        raise FloodlineError(f"{image} holds {found.volume.dtype}: an image is of uint8 or uint16.")
-    size = voxel_size_nm_xyz or found.voxel_size_nm_xyz
+        raise FloodlineError(f"{image} holds {found.volume.dtype}: an image is of 8 or 16 bits.")
+    said = found.volume.voxel_size_nm_xyz
+    size = voxel_size_nm_xyz or said
     if size is None:
         raise FloodlineError(f"{image} does not say how large its voxels are: give --voxel-size X Y Z, in nanometres.")
+    if said is not None and not same_size(size, said):
+        raise FloodlineError(f"{image} says that its voxels are {_times(said)} nm, not {_times(size)}: correct it.")
     lines = [
         "# Begun by `floodline new`. Every key, with its default, is explained in config/README.md.",
         f"name: {folder.resolve().name}",
-        *block(Found(found.source, found.volume, size, None)).splitlines(),
+        *block(found, size).splitlines(),
         *(_of_labels(truth, found.volume.box) if truth else []),
         *_of_network(weights, size),
     ]
@@ -197,7 +203,7 @@ def _of_labels(truth: Found, image: Box) -> list[str]:
     ]
 
 
-def _of_network(weights: str | None, voxel_size_nm_xyz: metadata.Size) -> list[str]:
+def _of_network(weights: str | None, voxel_size_nm_xyz: Size) -> list[str]:
     """The network that the weights are for; else one whose field of view suits the shape of the voxels.
 
     The fields of view are those published for FIB-25 (33 x 33 x 33, voxels are cubes) and for J0126 (33 x 33 x 17,

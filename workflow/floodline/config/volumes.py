@@ -21,14 +21,18 @@ class PhantomSource(Model):
 
 
 class StackSource(Model):
-    """A folder of PNG or TIFF slices, one file a z, in natural order of their names; or one multi-page TIFF."""
+    """A folder of PNG, JPEG or TIFF slices, one file a z, in natural order of their names; or one multi-page TIFF."""
 
     kind: Literal["stack"]
     path: str = key("Folder, file or glob pattern.")
 
 
 class Hdf5Source(Model):
-    """A three-dimensional dataset (z, y, x) of an HDF5 file."""
+    """A three-dimensional dataset (z, y, x) of an HDF5 file.
+
+    Attributes of the dataset, or of a group that it lies in, may say its voxel size (`resolution` or `voxel_size` in
+    nanometres, `element_size_um`) and where it begins (`offset` in nanometres), all z, y, x.
+    """
 
     kind: Literal["hdf5"]
     path: str = key("The file.")
@@ -36,15 +40,52 @@ class Hdf5Source(Model):
 
 
 class PrecomputedSource(Model):
-    """A Neuroglancer precomputed layer; its own resolution and voxel offset hold."""
+    """A Neuroglancer precomputed layer, in a folder or at a URL: s3://, gs://, http://, https://."""
 
     kind: Literal["precomputed"]
     path: str = key("Folder or URL of the layer.")
     mip: NonNegative = key("Level of the pyramid to read; its voxels become mip 0 here.", 0)
 
 
+class ChunkedSource(Model):
+    """An array of Zarr 2, Zarr 3 or N5, or an image of OME-Zarr 0.4 or 0.5, in a folder or at a URL.
+
+    Axes of length one before the three of space are left out. What the array or its group says of voxel size and place
+    holds: the transformations of OME-Zarr; `resolution` or `voxel_size` and `offset` (nanometres; z, y, x in Zarr,
+    x, y, z in N5), `pixelResolution` and `transform` of N5.
+    """
+
+    kind: Literal["zarr", "n5"]
+    path: str = key("Folder or URL of the array, or of the group that holds a pyramid.")
+    mip: NonNegative = key("Level of the pyramid to read; its voxels become mip 0 here.", 0)
+
+
+class FileSource(Model):
+    """One file with a header: NRRD, MRC or NIfTI.
+
+    What the header says of voxel size and place holds, if it names its unit; the 1 Å that MRC files carry unless told
+    otherwise says nothing. A file that is compressed as a whole is unpacked into the temporary folder first.
+    """
+
+    kind: Literal["nrrd", "mrc", "nifti"]
+    path: str = key("The file.")
+
+
+class RawSource(Model):
+    """A file of nothing but voxels, x running fastest."""
+
+    kind: Literal["raw"]
+    path: str = key("The file.")
+    size_xyz: SizeXYZ = key("Size of the volume, voxels.")
+    dtype: Literal["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"] = key(
+        "Type of a voxel.", "uint8"
+    )
+    byte_order: Literal["little", "big"] = key("Which byte of a voxel comes first.", "little")
+    header_bytes: NonNegative = key("Bytes before the first voxel.", 0)
+
+
 Source = Annotated[
-    PhantomSource | StackSource | Hdf5Source | PrecomputedSource,
+    PhantomSource | StackSource | Hdf5Source | PrecomputedSource | ChunkedSource | FileSource | RawSource,
     Field(discriminator="kind"),
 ]
 
@@ -60,7 +101,11 @@ class Image(Model):
     """The EM volume."""
 
     source: Source = key("Where it comes from.")
-    voxel_size_nm_xyz: tuple[float, float, float] = key("Voxel size in nanometres.", (8.0, 8.0, 8.0))
+    voxel_size_nm_xyz: tuple[float, float, float] | None = key(
+        "Voxel size in nanometres; null: what the source says, which is 8 of a phantom. Of both, neither may "
+        "contradict the other.",
+        None,
+    )
     crop_xyz: BoxXYZ | None = key("Part of the source to use, in the source's coordinates; null: all.", None)
     clahe: Clahe | None = key("Contrast equalisation before anything else; null: none.", None)
 
@@ -68,7 +113,7 @@ class Image(Model):
     def _valid(self) -> Self:
         if self.crop_xyz is not None:
             check_box(self.crop_xyz, "crop_xyz")
-        if min(self.voxel_size_nm_xyz) <= 0:
+        if self.voxel_size_nm_xyz is not None and min(self.voxel_size_nm_xyz) <= 0:
             raise ValueError("voxel_size_nm_xyz must be positive")
         return self
 
@@ -84,7 +129,10 @@ class Labels(Model):
     """Proofread labels of the image, or of a part of it."""
 
     source: Source = key("Where they come from; a phantom brings its own.")
-    box_xyz: BoxXYZ | None = key("The part of the image source that they cover; null: all of it.", None)
+    box_xyz: BoxXYZ | None = key(
+        "The part of the image source that they cover; null: where their source says that they begin, else all of it.",
+        None,
+    )
     body_table: BodyTable | None = key("Maps supervoxels to bodies; null: the labels are neurons already.", None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from math import sqrt
 
 import numpy as np
@@ -13,10 +12,9 @@ from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks
 from floodline.manifest import write_json
 from floodline.progress import Meter
+from floodline.volumes.agreement import voxel_size
 from floodline.volumes.layer import Layer
-from floodline.volumes.sources import Volume, open_source
-
-logger = logging.getLogger("floodline")
+from floodline.volumes.sources import Volume, open_image
 
 
 def run(experiment: Experiment) -> None:
@@ -25,19 +23,13 @@ def run(experiment: Experiment) -> None:
     The volume passes in slabs one chunk thick, so memory holds a slab, whatever the size of the volume.
 
     Raises:
-        FloodlineError: the source is missing, damaged, not of 8 or 16 bits, or constant, or the crop leaves it.
+        FloodlineError: the source is missing, damaged, not of 8 or 16 bits, or constant, the crop leaves it, or its
+            voxel size is not known or contradicts the configuration.
     """
     experiment.manifest("image").unlink(missing_ok=True)
     wanted, storage = experiment.config.image, experiment.config.storage
-    volume = open_source(wanted.source, experiment.config.seed)
-    if volume.dtype not in (np.uint8, np.uint16):
-        raise FloodlineError(f"the image source holds {volume.dtype}: convert it to uint8 or uint16.")
+    volume = open_image(wanted.source, experiment.config.seed)
     box, voxel_size_nm_xyz = cropped_box(wanted, volume), voxel_size(wanted, volume)
-    if voxel_size_nm_xyz != wanted.voxel_size_nm_xyz:
-        logger.warning(
-            "the image source says that its voxels are %s nm: this holds, not image.voxel_size_nm_xyz %s.",
-            list(voxel_size_nm_xyz), list(wanted.voxel_size_nm_xyz),
-        )  # fmt: skip
     layer = Layer.create(
         experiment.layer("image"),
         box=box,
@@ -83,11 +75,6 @@ def cropped_box(wanted: config.Image, volume: Volume) -> Box:
     if not volume.box.contains(crop):
         raise FloodlineError(f"image.crop_xyz {crop} reaches outside the source, whose box is {volume.box}.")
     return crop
-
-
-def voxel_size(wanted: config.Image, volume: Volume) -> tuple[float, float, float]:
-    """The source's own voxel size in nanometres, x, y, z, or the configured one where its format has none."""
-    return volume.voxel_size_nm_xyz or wanted.voxel_size_nm_xyz
 
 
 def equalised(array: np.ndarray, clahe: config.Clahe) -> np.ndarray:

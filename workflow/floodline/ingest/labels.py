@@ -9,13 +9,14 @@ import numpy as np
 from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.geometry import Box, blocks, triple
-from floodline.ingest.image import cropped_box, voxel_size
+from floodline.geometry import blocks, triple
+from floodline.ingest.image import cropped_box
 from floodline.manifest import write_json
 from floodline.progress import Meter
-from floodline.volumes.arrays import hdf5_dataset
+from floodline.volumes.agreement import check_labels_voxel_size, placed_box, voxel_size
+from floodline.volumes.hdf5 import hdf5_dataset
 from floodline.volumes.layer import Layer
-from floodline.volumes.sources import Volume, open_source
+from floodline.volumes.sources import open_source
 
 
 def run(experiment: Experiment) -> None:
@@ -38,11 +39,7 @@ def run(experiment: Experiment) -> None:
         raise FloodlineError(f"the labels source holds {volume.dtype}: labels are whole numbers.")
     image_volume = open_source(image.source, experiment.config.seed)
     voxel_size_nm_xyz = voxel_size(image, image_volume)
-    if volume.voxel_size_nm_xyz not in (None, voxel_size_nm_xyz):
-        raise FloodlineError(
-            f"the voxels of the labels are {list(volume.voxel_size_nm_xyz or ())} nm, those of the image "
-            f"{list(voxel_size_nm_xyz)}: they must be equal."
-        )
+    check_labels_voxel_size(volume, voxel_size_nm_xyz)
     place = placed_box(wanted, volume, image_volume)
     box = place.intersection(cropped_box(image, image_volume))
     if box.is_empty:
@@ -80,28 +77,6 @@ def run(experiment: Experiment) -> None:
             "labelled_voxels": labelled_voxels,
         },
     )
-
-
-def placed_box(wanted: config.Labels, volume: Volume, image: Volume) -> Box:
-    """Where the labels lie in the image source: as configured, else as a precomputed layer says, else all of it.
-
-    Raises:
-        FloodlineError: the labels do not have the shape of that box, or it reaches outside the image.
-    """
-    if wanted.box_xyz is not None:
-        place, what = Box.of(wanted.box_xyz), "labels.box_xyz"
-    elif isinstance(wanted.source, config.PrecomputedSource):
-        place, what = volume.box, "the labels' box"
-    else:
-        place, what = image.box, "the image"
-    if volume.box.size_xyz != place.size_xyz:
-        raise FloodlineError(
-            f"the labels have size {list(volume.box.size_xyz)} (x, y, z), but {what} has {list(place.size_xyz)}: "
-            "labels.box_xyz says which part of the image they cover."
-        )
-    if not image.box.contains(place):
-        raise FloodlineError(f"{what} {place} reaches outside the image source, whose box is {image.box}.")
-    return place
 
 
 def as_labels(array: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from floodline.errors import FloodlineError
 from floodline.geometry import Box, Triple, triple
+from floodline.volumes.arrays import Storage
 
 Kind = Literal["image", "segmentation"]
 
@@ -32,6 +33,8 @@ class Layer:
         x, y, z = (float(size) for size in cloud_volume.resolution)
         self.voxel_size_nm_xyz: tuple[float, float, float] = (x, y, z)
         self.chunk_size_xyz: Triple = triple(cloud_volume.chunk_size)
+        sharded = ", sharded" if cloud_volume.scale.get("sharding") else ""
+        self.stored = Storage(self.chunk_size_xyz, f"{cloud_volume.encoding}{sharded}")
 
     @classmethod
     def create(

@@ -8,9 +8,14 @@ from typing import Literal, Protocol
 import numpy as np
 
 from floodline import config
+from floodline.errors import FloodlineError
 from floodline.geometry import Box
-from floodline.volumes.arrays import open_hdf5
+from floodline.volumes.arrays import Storage
+from floodline.volumes.chunked import open_chunked
+from floodline.volumes.files import open_file
+from floodline.volumes.hdf5 import open_hdf5
 from floodline.volumes.layer import Layer
+from floodline.volumes.placement import Size
 from floodline.volumes.stack import open_stack
 
 Content = Literal["image", "labels"]
@@ -21,15 +26,19 @@ class Volume(Protocol):
 
     @property
     def box(self) -> Box:
-        """Where it lies, in its own coordinates."""
+        """Where it lies, in its own coordinates: at the origin if the file does not say."""
 
     @property
     def dtype(self) -> np.dtype:
         """Type of its voxels."""
 
     @property
-    def voxel_size_nm_xyz(self) -> tuple[float, float, float] | None:
-        """None if the format does not say."""
+    def voxel_size_nm_xyz(self) -> Size | None:
+        """None if the file does not say."""
+
+    @property
+    def stored(self) -> Storage:
+        """How it is stored."""
 
     def read(self, box: Box) -> np.ndarray:
         """The voxels of a box (z, y, x) that lies inside `self.box`.
@@ -59,15 +68,48 @@ def open_source(source: config.Source, seed: int, content: Content = "image") ->
             return open_hdf5(Path(source.path), source.dataset)
         case config.PrecomputedSource():
             return Layer.open(source.path, source.mip)
+        case config.ChunkedSource():
+            return open_chunked(source)
+        case config.FileSource() | config.RawSource():
+            return open_file(source)
+
+
+def open_image(source: config.Source, seed: int) -> Volume:
+    """Open the source of an image; its voxels are uint8 or uint16. Signed ones are raised by half of their range.
+
+    Raises:
+        FloodlineError: it is missing, or has not 8 or 16 bits a voxel.
+    """
+    volume = open_source(source, seed)
+    if volume.dtype in (np.int8, np.int16):
+        return UnsignedVolume(volume)
+    if volume.dtype not in (np.uint8, np.uint16):
+        raise FloodlineError(f"the image source holds {volume.dtype}: convert it to uint8 or uint16.")
+    return volume
+
+
+class UnsignedVolume:
+    """A volume of signed voxels as unsigned ones, the smallest being 0: microscopes' software writes both."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self.box, self.voxel_size_nm_xyz, self.stored = volume.box, volume.voxel_size_nm_xyz, volume.stored
+        self.dtype = np.dtype(f"uint{8 * volume.dtype.itemsize}")
+
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of a box, z, y, x."""
+        # In two's complement the highest bit alone is what differs.
+        return self._volume.read(box).view(self.dtype) ^ self.dtype.type(1 << (8 * self.dtype.itemsize - 1))
 
 
 class PhantomVolume:
     """The generated volume; it is made as a whole at the first read."""
 
-    voxel_size_nm_xyz: tuple[float, float, float] | None = None
+    voxel_size_nm_xyz: Size | None = None
 
     def __init__(self, box: Box, seed: int, content: Content) -> None:
         self.box, self.seed, self.content = box, seed, content
+        self.stored = Storage(box.size_xyz, "generated")
         self.dtype = np.dtype(np.uint8 if content == "image" else np.uint64)
         self._array: np.ndarray | None = None
 

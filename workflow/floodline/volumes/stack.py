@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from floodline.errors import FloodlineError
 from floodline.geometry import Box
-from floodline.volumes.arrays import ArrayVolume, or_sentence
+from floodline.volumes.arrays import ArrayVolume, Storage, or_sentence
+from floodline.volumes.tiff import TIFF_SUFFIXES, open_pages
 
 logger = logging.getLogger("floodline")
 
-TIFF_SUFFIXES = {".tif", ".tiff"}
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 PICTURE_TYPES = {"L": np.uint8, "I;16": np.uint16}
 
@@ -37,11 +35,16 @@ class StackVolume:
                 raise FloodlineError(f"slices differ: {path} is {_words(*other)}, but {paths[0]} is {_words(*first)}.")
         shape_yx, self.dtype = first
         self.box = Box.of_array((len(paths), *shape_yx))
+        self.stored = Storage((shape_yx[1], shape_yx[0], 1), f"as {paths[0].suffix.lower()[1:]}, a file a slice")
 
     def read(self, box: Box) -> np.ndarray:
         """The voxels of a box, z, y, x."""
         z, y, x = box.slices_zyx()
-        return np.stack([_read(path)[y, x] for path in self.paths[z]])
+        voxels = np.empty(box.shape_zyx, self.dtype)
+        # One slice at a time: views of all of them would keep them all in memory.
+        for section, path in zip(voxels, self.paths[z], strict=True):
+            section[:] = _read(path)[y, x]
+        return voxels
 
 
 def open_stack(path: str) -> StackVolume | ArrayVolume:
@@ -53,50 +56,10 @@ def open_stack(path: str) -> StackVolume | ArrayVolume:
         FloodlineError: there is nothing, or the slices differ in size or type, or one is not greyscale.
     """
     if Path(path).is_file() and Path(path).suffix.lower() in TIFF_SUFFIXES:
-        return _open_pages(Path(path))
+        return open_pages(Path(path))
     paths = _slices_in(Path(path))
     _report_gaps(paths)
     return StackVolume(paths)
-
-
-def _open_pages(path: Path) -> ArrayVolume:
-    import tifffile
-    import zarr
-
-    def pages() -> Any:
-        # Of a file that was cut short, tifffile shows the pages that are left and writes an error to its log.
-        with _messages_of("tifffile") as errors:
-            tiff = tifffile.TiffFile(path)
-            if len(tiff.series) > 1:
-                # Pages written one by one are said to be series of their own; without that remark, equal ones are one.
-                tiff = tifffile.TiffFile(path, is_shaped=False)
-            series = tiff.series
-        if errors:
-            raise OSError(errors[0])
-        if len(series) > 1:
-            raise FloodlineError(f"{path} has pages of different size or type: a volume has equal ones.")
-        # Seen as a zarr array, pages (and tiles, in BigTIFF too) are read only when a box needs them.
-        return zarr.open_array(tiff.aszarr(series=0, level=0), mode="r")
-
-    return ArrayVolume(or_sentence(pages, str(path)), str(path))
-
-
-@contextmanager
-def _messages_of(library: str) -> Iterator[list[str]]:
-    """Collects what a library reports as an error to its log, instead of showing it."""
-    messages: list[str] = []
-
-    def collect(record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.ERROR:
-            messages.append(record.getMessage())
-        return record.levelno < logging.ERROR
-
-    log = logging.getLogger(library)
-    log.addFilter(collect)
-    try:
-        yield messages
-    finally:
-        log.removeFilter(collect)
 
 
 def _slices_in(path: Path) -> list[Path]:
@@ -146,7 +109,7 @@ def _header(path: Path) -> tuple[tuple[int, int], np.dtype]:
             shape, dtype = tiff.series[0].shape, np.dtype(tiff.series[0].dtype)
         if len(shape) != 2:
             raise FloodlineError(f"{path} has shape {shape}: a slice has two dimensions.")
-        return (shape[0], shape[1]), dtype
+        return (shape[0], shape[1]), dtype.newbyteorder("=")
     from PIL import Image
 
     with or_sentence(lambda: Image.open(path), str(path)) as picture:
