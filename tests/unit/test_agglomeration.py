@@ -421,9 +421,8 @@ def test_a_higher_threshold_merges_less(agglomerated):
     folder = agglomerated[0].agglomeration
     nodes, edges = pd.read_parquet(folder / "nodes.parquet"), pd.read_parquet(folder / "edges.parquet")
     assert edges["score"].between(0, 1).all()
-    counts = [
-        int(solve.solve(nodes, edges, Solver(threshold=threshold)).max()) for threshold in (1e-9, 0.1, 0.3, 0.5, 0.7, 0.9, 1 - 1e-9)
-    ]
+    thresholds = (1e-9, 0.1, 0.3, 0.5, 0.7, 0.9, 1 - 1e-9)
+    counts = [int(solve.solve(nodes, edges, Solver(threshold=threshold)).max()) for threshold in thresholds]
     assert counts == sorted(counts) and counts[0] < counts[3] < counts[-1] == len(nodes)
 
 

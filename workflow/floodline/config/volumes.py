@@ -55,7 +55,7 @@ class ChunkedSource(Model):
     x, y, z in N5), `pixelResolution` and `transform` of N5.
     """
 
-    kind: Literal["zarr", "n5"]
+    kind: Literal["zarr", "n5"] = key("The format.")
     path: str = key("Folder or URL of the array, or of the group that holds a pyramid.")
     mip: NonNegative = key("Level of the pyramid to read; its voxels become mip 0 here.", 0)
 
@@ -67,7 +67,7 @@ class FileSource(Model):
     otherwise says nothing. A file that is compressed as a whole is unpacked into the temporary folder first.
     """
 
-    kind: Literal["nrrd", "mrc", "nifti"]
+    kind: Literal["nrrd", "mrc", "nifti"] = key("The format.")
     path: str = key("The file.")
 
 

@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 
 from floodline.experiment import Experiment
-from floodline.geometry import Box
+from floodline.geometry import Box, blocks
 from floodline.labels.balance import balanced_sites
-from floodline.labels.partitions import EXCLUDED, Definition, partition, removed_labels
+from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, partition, removed_labels
+from floodline.segmentation.sizes import label_sizes
 from floodline.volumes.layer import Layer
 
 logger = logging.getLogger("floodline")
@@ -31,11 +32,15 @@ def sites(experiment: Experiment) -> np.ndarray:
         assert layer is not None
         box = Box.of(corners).intersection(layer.box)
         around = box.grown(radius_xyz).intersection(layer.box)
-        definition = Definition(wanted.thresholds, radius_xyz, removed_labels(layer.read, around, wanted))
+        cut = blocks(around, BLOCK_XYZ)
+        sizes = (label_sizes([layer.read(block)]) for block in cut)
+        removed = removed_labels(({"ids": ids, "sizes": voxels} for ids, voxels in sizes), wanted)
+        definition = Definition(wanted.thresholds, radius_xyz, removed)
         partitions = np.full(box.shape_zyx, EXCLUDED, np.uint8)
-        for block, values in partition(layer.read, around, definition):
+        for block in cut:
             common = block.intersection(box)
             if not common.is_empty:
+                values = partition(layer.read, around, definition, block)
                 partitions[common.slices_zyx(box.start_xyz)] = values[common.slices_zyx(block.start_xyz)]
         slabs = partial(iter, partitions[:, None])
         centers_xyz, _ = balanced_sites(slabs, PER_PARTITION, experiment.rng(f"held-out sites {number}"))

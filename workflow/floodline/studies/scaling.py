@@ -21,12 +21,13 @@ Efficiency is n-fold speed: own / step(n), for the same work a worker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import log2
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from scipy.integrate import trapezoid
 from scipy.optimize import least_squares
 from scipy.stats import norm
 
@@ -138,7 +139,7 @@ def slowest(workers: int) -> float:
     # The mean is the integral of the distribution of the largest; the grid is fine enough for five digits.
     x = np.linspace(-9, 9, 20_001)
     largest = norm.cdf(x) ** workers
-    return float(np.trapezoid(np.where(x > 0, 1 - largest, -largest), x))
+    return float(trapezoid(np.where(x > 0, 1 - largest, -largest), x))
 
 
 def fit(speeds: Mapping[int, float], fovs: int, **known: float) -> Model:
@@ -159,7 +160,7 @@ def fit(speeds: Mapping[int, float], fovs: int, **known: float) -> Model:
     # Latency in units of the step, so that all three are of one size.
     unit = start.own / (2 * start.messages * max(several))
 
-    def model(values: Sequence[float]) -> Model:
+    def model(values: Any) -> Model:
         return replace(start, interference=values[0], spread=values[1], latency=values[2] * unit)
 
     def errors(values: np.ndarray) -> list[float]:

@@ -141,10 +141,11 @@ def flood_box(experiment: Experiment, network: InferenceNetwork, selection: Sele
     canvas = Canvas(image, mean, stddev, shape.fov_xyz, options)
     seeds = inside(peaks(image, mean, stddev), image.shape, shape.fov_xyz)
     floods = Floods(canvas, options, shape.deltas_xyz, seeds)
-    drive([floods.flood_all()], network, _stop_in_time)
+
+    def in_time(patch: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        if allocation.is_ending():
+            raise allocation.OutOfTime
+        return network(patch, seed)
+
+    drive([floods.flood_all()], in_time)
     return np.maximum(canvas.segmentation, 0), floods.counts["network_calls"]
-
-
-def _stop_in_time() -> None:
-    if allocation.is_ending():
-        raise allocation.OutOfTime

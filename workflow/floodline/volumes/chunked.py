@@ -166,7 +166,7 @@ def _zarr_placement(node: Node, group: Node) -> Placement:
             return _of_ome(node.location, multiscale, dataset)
     attributes = node.attributes
     for name in ("resolution", "voxel_size"):
-        if np.size(attributes.get(name)) == 3:
+        if np.size(attributes.get(name, ())) == 3:
             units = attributes.get("units")
             units_zyx = units if isinstance(units, list) and len(units) == 3 else ["nm"] * 3
             offset = attributes.get("offset", ())
