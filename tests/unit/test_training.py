@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from preloaded import Preloaded
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from floodline import config as configuration
 from floodline.allocation import END, EXIT_STATUS
@@ -30,8 +32,9 @@ CONFIGURATION = {
     "labels": {"source": {"kind": "phantom", "size_xyz": [48, 48, 48]}},
     "storage": {"mips": 0},
     "network": {"depth": 2, "features": 4, "fov_xyz": [9, 9, 9], "deltas_xyz": [2, 2, 2]},
-    "sites": {"min_size": 100},
+    "sites": {"min_size": 100, "held_out_xyz": [[[33, 0, 0], [48, 48, 48]]]},
     "training": {
+        "held_out_patches": 12,
         "fovs": 96,
         "batch_size": 4,
         "learning_rate": {"base": 0.01, "scaling": "none"},
@@ -54,17 +57,28 @@ def environment(**more: str) -> dict[str, str]:
             "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", **more}  # fmt: skip
 
 
-def floodline(*arguments: str | Path, ranks: int = 1, status: int = 0, **more: str) -> str:
-    """What the command said; its exit status must be as expected."""
-    done = subprocess.run(
-        command(*arguments, ranks=ranks), env=environment(**more), capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def floodline():
+    """Runs a command: what it said; its exit status must be as expected. One rank starts at once."""
+    preloaded = Preloaded(environment())
+
+    def run(*arguments: str | Path, ranks: int = 1, status: int = 0, **more) -> str:
+        if ranks == 1:
+            found, said = preloaded(*arguments, **more)
+        else:
+            done = subprocess.run(
+                command(*arguments, ranks=ranks), env=environment(**more), capture_output=True, text=True
+            )
+            found, said = done.returncode, done.stdout + done.stderr
+        assert found == status, said
+        return said
+
+    yield run
+    preloaded.end()
 
 
 @pytest.fixture(scope="module")
-def sites(tmp_path_factory) -> Path:
+def sites(floodline, tmp_path_factory) -> Path:
     """An experiment's folder with everything that training reads."""
     folder = tmp_path_factory.mktemp("training") / "x"
     configure(folder)
@@ -87,7 +101,7 @@ def folder(sites, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(sites) -> Path:
+def uninterrupted(floodline, sites) -> Path:
     folder = Path(shutil.copytree(sites, sites.with_name("uninterrupted")))
     floodline("train", folder)
     return folder
@@ -98,13 +112,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_two_ranks_do_what_one_does_with_twice_the_batch(folder, sites, tmp_path):
+def test_two_ranks_do_what_one_does_with_twice_the_batch(floodline, folder, sites, tmp_path):
     alone = Path(shutil.copytree(sites, tmp_path / "alone"))
     configure(alone, training={"batch_size": 8})
     floodline("train", alone)
     floodline("train", folder, ranks=2)
     one, two = (weights.load(Experiment(path).model) for path in (alone, folder))
-    start = floodline_initial(folder)
+    start = first_weights(folder)
     for name, values in one.items():
         # 12 steps of Adam at 0.01 move a weight by a tenth; what the order of sums changes is far less.
         assert np.abs(two[name] - values).max() < 1e-3, name
@@ -114,20 +128,20 @@ def test_two_ranks_do_what_one_does_with_twice_the_batch(folder, sites, tmp_path
     assert float(rows(folder)[-1]["loss"]) == pytest.approx(float(rows(alone)[-1]["loss"]), rel=1e-3)
 
 
-def floodline_initial(folder: Path) -> weights.Weights:
+def first_weights(folder: Path) -> weights.Weights:
     from floodline.ffn.network import initial_weights
 
     experiment = Experiment(folder)
     return initial_weights(experiment.config.network, experiment.rng("initial weights"))
 
 
-def test_the_same_configuration_gives_the_same_bytes(folder, uninterrupted):
+def test_the_same_configuration_gives_the_same_bytes(floodline, folder, uninterrupted):
     floodline("train", folder)
     for name in ("model/weights.npz", "model/card.json"):
         assert (folder / name).read_bytes() == (uninterrupted / name).read_bytes(), name
 
 
-def test_a_run_out_of_time_goes_on_as_if_nothing_had_happened(folder, uninterrupted):
+def test_a_run_out_of_time_goes_on_as_if_nothing_had_happened(floodline, folder, uninterrupted):
     said = floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time() + 1)})
     assert "time limit is near" in said
     assert not (folder / "model/card.json").exists()
@@ -136,6 +150,100 @@ def test_a_run_out_of_time_goes_on_as_if_nothing_had_happened(folder, uninterrup
     assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
     assert [row["fovs"] for row in rows(folder)] == [row["fovs"] for row in rows(uninterrupted)]
     assert [row["loss"] for row in rows(folder)] == [row["loss"] for row in rows(uninterrupted)]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(floodline, folder, uninterrupted):
+    checkpoint = Experiment(folder).training / "checkpoint.block"
+    floodline("train", folder, status=-signal.SIGKILL, kill_after=checkpoint)
+    assert not (folder / "model").exists()
+    assert "resumed after" in floodline("train", folder)
+    assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
+    assert (folder / "model/card.json").read_bytes() == (uninterrupted / "model/card.json").read_bytes()
+    assert scalars(folder) == scalars(uninterrupted)
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows, without what depends on the clock."""
+    events = EventAccumulator(str(Experiment(folder).training / "tensorboard"), size_guidance={"tensors": 0})
+    events.Reload()
+    return {
+        tag: [(event.step, float(event.tensor_proto.float_val[0])) for event in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+        if tag != "training/fovs_per_second"
+    }
+
+
+def test_the_log_and_tensorboard_have_every_metric_in_every_row(uninterrupted):
+    shown = scalars(uninterrupted)
+    table = rows(uninterrupted)
+    assert [int(float(row["fovs"])) for row in table] == [16, 32, 48, 64, 80, 96]
+    published = ("accuracy", "precision", "recall", "specificity", "f1", "patch_loss")
+    assert shown.keys() == {
+        *(f"eval/{name}" for name in published),
+        *(f"held_out/{name}" for name in published),
+        *("training/loss", "training/learning_rate", "training/gradient_norm"),
+    }
+    for tag, values in shown.items():
+        kind, name = tag.split("/")
+        column = f"held_out_{name}" if kind == "held_out" else name
+        # Held-out patches are scored at checkpoints.
+        assert [step for step, _ in values] == ([32, 64, 96] if kind == "held_out" else [16, 32, 48, 64, 80, 96])
+        assert [value for _, value in values] == pytest.approx([float(row[column]) for row in table if row[column]])
+    assert all(float(row["fovs_per_second"]) > 0 for row in table)
+
+
+def test_held_out_scores_do_not_depend_on_the_number_of_ranks(folder):
+    from floodline.config import Training
+    from floodline.parallel import Ranks
+    from floodline.training.held_out import HeldOut
+    from floodline.training.movement import Geometry
+
+    experiment = Experiment(folder)
+    training = Training(held_out_patches=12)
+    geometry = Geometry(experiment.config.network, training)
+
+    def shares(size: int) -> np.ndarray:
+        parts = [HeldOut.read(experiment, training, geometry, Ranks(rank, size)) for rank in range(size)]
+        assert sum(len(part.makers) for part in parts) == 12
+        return sum(part.count(lambda image, seed: 3 * image + seed).sums for part in parts)
+
+    alone = shares(1)
+    assert shares(3) == pytest.approx(alone)
+    assert alone[-1] == 12
+    assert 0 < alone[0] < alone[:4].sum()
+
+
+def test_only_voxels_of_the_held_out_box_are_scored_and_its_sites_lie_in_it(folder):
+    from floodline.ffn.sites import read_coordinates
+    from floodline.parallel import Ranks
+    from floodline.training.held_out import HeldOut
+    from floodline.training.movement import Geometry
+
+    experiment = Experiment(folder)
+    training = experiment.config.training
+    sites_xyz = read_coordinates(experiment.coordinates, ["held_out-00000-of-00001.tfrecord.gz"])
+    assert len(sites_xyz) > 100
+    assert (sites_xyz >= [33, 0, 0]).all()
+    held_out = HeldOut.read(experiment, training, Geometry(experiment.config.network, training), Ranks())
+    for make, site in zip(held_out.makers, sites_xyz, strict=False):
+        counted = make().example.counted
+        first = max(0, 33 - (site[0] - 6))  # examples have 13 voxels a side
+        assert counted[:, :, first:].all()
+        assert not counted[:, :, :first].any()
+
+
+@pytest.mark.parametrize("kind", ["adam", "momentum"])
+def test_ranks_hold_the_same_weights_after_50_steps_and_those_of_one_rank_with_all_batches(kind):
+    launcher = [str(BIN / "mpirun"), "-n", "2", sys.executable, str(Path(__file__).with_name("rank_program.py")), kind]
+    done = subprocess.run(launcher, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [line.split() for line in done.stdout.splitlines()]
+    states = [words[1] for words in said if words[0] == "state"]
+    difference, moved = (float(words[1]) for name in ("difference", "moved") for words in said if words[0] == name)
+    assert len(states) == 2
+    assert states[0] == states[1]
+    assert moved > 0.01
+    assert difference < 1e-3 * moved
 
 
 def test_a_killed_rank_ends_the_job(folder):
@@ -148,17 +256,127 @@ def test_a_killed_rank_ends_the_job(folder):
         text=True,
     )
     log = Experiment(folder).training / "log.csv"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not log.is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
     ranks = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True).stdout.split()
     os.kill(int(ranks[-1]), signal.SIGKILL)
-    output, _ = job.communicate(timeout=60)
+    output, _ = job.communicate(timeout=300)
     assert job.returncode != 0, output
     assert not (folder / "model").exists()
 
 
-def test_a_damaged_checkpoint_is_not_taken(folder, uninterrupted):
+@pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
+def test_a_rank_that_fails_ends_the_job_with_its_own_message(folder, tmp_path, launcher):
+    """The second rank finds its sites damaged, while the first waits for it."""
+    damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
+    next((damaged / "coordinates").glob("coordinates*")).write_bytes(b"no sites")
+    script = tmp_path / "rank.sh"
+    rank = "${OMPI_COMM_WORLD_RANK:-$HOROVOD_RANK}"
+    script.write_text(f'if [ "{rank}" = 1 ]; then cd {damaged}; else cd {folder}; fi\nexec floodline train .\n')
+    start = {"mpirun": ["mpirun", "-n", "2"], "horovodrun": ["horovodrun", "--gloo", "-np", "2"]}[launcher]
+    done = subprocess.run([*start, "bash", str(script)], env=environment(), capture_output=True, text=True, timeout=600)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "floodline: rank 1 of 2: the sites in coordinates cannot be read" in said
+    assert "Traceback" not in said
+    assert not (folder / "model").exists()
+
+
+def test_horovodrun_starts_it_too(folder):
+    configure(folder, training={"fovs": 32, "held_out_patches": 0})
+    start = ["horovodrun", "--gloo", "-np", "2", "floodline", "train", str(folder)]
+    done = subprocess.run(start, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((folder / "training/main/metrics.json").read_text())["ranks"] == 2
+
+
+def test_the_checkpoint_whose_flood_is_best_becomes_the_model(floodline, folder, uninterrupted):
+    selection = {"box_xyz": [[33, 0, 0], [48, 30, 30]], "checkpoints": 2}
+    # So low a threshold that even this network floods something.
+    inference = {"flood": {"move_threshold": 0.06, "segment_threshold": 0.06, "min_segment_size": 1}}
+    configure(folder, training={"selection": selection}, inference=inference)
+    floodline("train", folder)
+    records = json.loads((folder / "training/main/metrics.json").read_text())["checkpoints"]
+    assert [record["fovs"] for record in records] == [64, 96]
+    assert [record["network_calls"] > 0 for record in records] == [True, True]
+    best = min(records, key=lambda record: record["adapted_rand_error"])
+    assert [record["chosen"] for record in records] == [record is best for record in records]
+    card = json.loads((folder / "model/card.json").read_text())
+    assert card["made"]["flood"]["adapted_rand_error"] == best["adapted_rand_error"]
+    assert card["made"]["trained"]["fovs"] == best["fovs"]
+    same = (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
+    assert same == (best["fovs"] == 96)
+
+
+@pytest.mark.parametrize(
+    ("box_xyz", "sentence"),
+    [
+        ([[40, 0, 0], [60, 30, 30]], "it must lie in the image, x 0..48"),
+        ([[40, 0, 0], [48, 30, 30]], r"it must hold network.fov_xyz \[9, 9, 9\]"),
+        ([[20, 0, 0], [48, 30, 30]], "which is trained on"),
+    ],
+)
+def test_an_impossible_box_for_the_choice_is_one_sentence_before_training(folder, box_xyz, sentence):
+    from floodline.config import Selection
+    from floodline.errors import FloodlineError
+    from floodline.training import selection
+
+    with pytest.raises(FloodlineError, match=sentence):
+        selection.check(Experiment(folder), Selection(box_xyz=box_xyz))
+
+
+def test_the_mean_of_the_weights_becomes_the_model_where_it_is_wished(folder):
+    from floodline.config import Training
+    from floodline.parallel import Ranks
+    from floodline.training.batches import Batch
+    from floodline.training.trainer import Trainer
+
+    network = Experiment(folder).config.network
+    trainer = Trainer(first_weights(folder), network, Training(precision="float32", average_decay=0.5), Ranks())
+    rng = np.random.default_rng(1)
+    batch = Batch(*(rng.random((2, 9, 9, 9)).astype(np.float32) for _ in range(3)))
+    mean = trainer.values()["weights"].astype(np.float64)
+    for step in range(1, 13):
+        trainer.step(batch, 0.01)
+        left = min(0.5, (1 + step) / (10 + step))
+        mean = left * mean + (1 - left) * trainer.values()["weights"]
+    flat = np.concatenate([array.ravel() for array in trainer.weights().values()])
+    assert flat == pytest.approx(mean, abs=1e-5)
+    assert np.abs(flat - trainer.values()["weights"]).max() > 1e-3
+
+
+def test_defects_are_shown_as_pictures(floodline, folder):
+    configure(folder, training={"fovs": 4, "defects": {"missing_sections": 0.1, "contrast": 0.2}})
+    floodline("train", folder)
+    shown = json.loads((folder / "training/main/augmentation/pictures.json").read_text())
+    assert list(shown.values()) == ["as it is", "permuted and reflected", "contrast", "missing sections"]
+    pictures = [(folder / "training/main/augmentation" / name).read_bytes() for name in shown]
+    assert len(set(pictures)) == 4
+
+
+def test_weights_go_out_to_the_published_layout_and_come_back(floodline, uninterrupted, tmp_path):
+    from floodline.ffn.network import InferenceNetwork
+
+    floodline("export-weights", uninterrupted, tmp_path / "model.ckpt")
+    ours, theirs = weights.load(uninterrupted / "model"), weights.load(tmp_path / "model.ckpt")
+    network = Experiment(uninterrupted).config.network
+    image, seed = np.random.default_rng(1).normal(size=(2, 1, 9, 9, 9)).astype(np.float32)
+    logits = [InferenceNetwork(values, network, "float32")(image, seed) for values in (ours, theirs)]
+    assert np.array_equal(*logits)
+    assert ours.keys() == theirs.keys()
+
+
+def test_fine_tuning_starts_from_the_weights_that_are_named(floodline, folder, uninterrupted):
+    model = str(uninterrupted / "model")
+    configure(folder, network={"weights": model}, training={"fovs": 4, "learning_rate": {"base": 1e-9}})
+    floodline("train", folder)
+    before, after = (weights.load(path / "model") for path in (uninterrupted, folder))
+    assert all(np.allclose(before[name], after[name], atol=1e-7) for name in before)
+    assert json.loads((folder / "model/card.json").read_text())["made"]["started_from"] == {"weights": model}
+
+
+def test_a_damaged_checkpoint_is_not_taken(floodline, folder, uninterrupted):
     floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time() + 1)})
     path = Experiment(folder).training / "checkpoint.block"
     content = bytearray(path.read_bytes())
@@ -168,13 +386,13 @@ def test_a_damaged_checkpoint_is_not_taken(folder, uninterrupted):
     assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
 
 
-def test_a_checkpoint_of_another_training_is_not_taken(folder):
+def test_a_checkpoint_of_another_training_is_not_taken(floodline, folder):
     floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time() + 1)})
     configure(folder, training={"learning_rate": {"base": 0.02}})
     assert "resumed" not in floodline("train", folder)
 
 
-def test_weights_of_another_depth_are_refused_and_nothing_is_written(folder, uninterrupted):
+def test_weights_of_another_depth_are_refused_and_nothing_is_written(floodline, folder, uninterrupted):
     for training in (None, CONFIGURATION["training"]):
         values = {**CONFIGURATION, "training": training}
         values["network"] = {**CONFIGURATION["network"], "depth": 3, "weights": str(uninterrupted / "model")}
@@ -185,14 +403,14 @@ def test_weights_of_another_depth_are_refused_and_nothing_is_written(folder, uni
         assert not (folder / "model").exists()
 
 
-def test_a_divergence_says_what_to_do(folder):
+def test_a_divergence_says_what_to_do(floodline, folder):
     configure(folder, training={"learning_rate": {"base": 1e30}})
     assert "training diverged" in floodline("train", folder, status=1)
     assert not (folder / "model/card.json").exists()
 
 
-def test_a_box_without_room_for_an_example_is_named(folder):
-    configure(folder, sites={"min_size": 100, "box_xyz": [[0, 0, 0], [48, 48, 12]]})
+def test_a_box_without_room_for_an_example_is_named(floodline, folder):
+    configure(folder, sites={"box_xyz": [[0, 0, 0], [48, 48, 12]]})
     assert "has room for an example of 13 voxels" in floodline("train", folder, status=1)
 
 

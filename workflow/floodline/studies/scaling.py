@@ -136,10 +136,9 @@ def slowest(workers: int) -> float:
     """Mean of the largest of n draws from the standard normal distribution."""
     if workers == 1:
         return 0.0
-    # The mean is the integral of the distribution of the largest; the grid is fine enough for five digits.
+    # The mean of a number below 9 is 9 less the integral of its distribution up to there.
     x = np.linspace(-9, 9, 20_001)
-    largest = norm.cdf(x) ** workers
-    return float(trapezoid(np.where(x > 0, 1 - largest, -largest), x))
+    return float(9 - trapezoid(norm.cdf(x) ** workers, x))
 
 
 def fit(speeds: Mapping[int, float], fovs: int, **known: float) -> Model:

@@ -40,7 +40,7 @@ def check(experiment: Experiment, selection: Selection) -> None:
     for name in ("image", "labels"):
         covered = Box.of(read_json(experiment.manifest(name))["box_xyz"])
         if not covered.contains(box):
-            raise FloodlineError(f"training.selection.box_xyz is {box}, but the {name} cover only {covered}.")
+            raise FloodlineError(f"training.selection.box_xyz is {box}: it must lie in the {name}, {covered}.")
     fov_xyz = experiment.config.network.fov_xyz
     if any(size < fov for size, fov in zip(box.size_xyz, fov_xyz, strict=True)):
         raise FloodlineError(f"training.selection.box_xyz is {box}: it must hold network.fov_xyz {list(fov_xyz)}.")

@@ -1,0 +1,162 @@
+"""Training, measured: what the data cost beside the bare step, what each precision gives, and two ranks against one.
+
+    .venv/bin/python benchmarks/training.py [--published] [--seconds 10]
+
+Everything is a ratio within one run, of turns that alternate, so that a noisy machine hits both sides alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from floodline.config import Network, Training
+from floodline.ffn.network import initial_weights
+from floodline.parallel import LAUNCHER_ENVIRONMENT, Ranks, training_ranks
+from floodline.training.batches import Batches, Place, ahead, draw_patch
+from floodline.training.metrics import Counts
+from floodline.training.movement import Geometry
+from floodline.training.trainer import Trainer
+from floodline.training.volume import TrainingVolume, Volumes
+
+SMALL = Network(depth=5, features=16, fov_xyz=(13, 13, 13), deltas_xyz=(4, 4, 4))
+TURNS = 5
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--published", action="store_true", help="the published network, in place of the demo's")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    network = Network() if arguments.published else SMALL
+    if arguments.rank:
+        one_rank(network, arguments.seconds)
+        return
+    print(f"depth {network.depth}, {network.features} features, field of view {network.fov_xyz}, batch 4")
+    data_and_precision(network, arguments.seconds)
+    two_ranks(arguments)
+
+
+def data_and_precision(network: Network, seconds: float) -> None:
+    """The whole of training against the bare step, in both precisions; all four take turns."""
+    with ThreadPoolExecutor(1) as executor:
+        loops: dict[str, Callable[[], None]] = {}
+        for precision in ("float32", "bfloat16"):
+            training = Training(batch_size=4, precision=precision)
+            trainer = Trainer(initial_weights(network, np.random.default_rng(1)), network, training, Ranks())
+            batches = batches_of(network, training, executor)
+            loops[f"{precision} bare"] = partial(trainer.step, batches.gather(), 1e-3)
+            loops[f"{precision} whole"] = partial(whole, trainer, batches)
+        rates = take_turns(loops, seconds)
+        executor.shutdown(cancel_futures=True)
+    for name, rate in rates.items():
+        print(f"{name:16s} {4 * float(np.median(rate)):8.2f} FOV/s")
+    for precision in ("float32", "bfloat16"):
+        ratio = np.median(np.array(rates[f"{precision} whole"]) / np.array(rates[f"{precision} bare"]))
+        print(f"{precision}: whole / bare {ratio:.3f}")
+    ratio = np.median(np.array(rates["bfloat16 bare"]) / np.array(rates["float32 bare"]))
+    print(f"bfloat16 / float32, bare {ratio:.2f}")
+
+
+def batches_of(network: Network, training: Training, executor: ThreadPoolExecutor) -> Batches:
+    """Batches as training has them, of a volume of random blobs."""
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(1, 50, (8, 8, 8)), np.ones((16, 16, 16), np.uint64)).astype(np.uint64)
+    image = rng.integers(0, 255, labels.shape, np.uint8)
+    geometry = Geometry(network, training)
+    radius = max(geometry.canvas) // 2
+    sites = rng.integers(radius, labels.shape[0] - radius, (10_000, 3))
+    volumes = Volumes([TrainingVolume(image, labels, sites, 128.0, 33.0)], {}, Path())
+    counts = Counts()
+    places = [
+        Place(
+            ahead(partial(draw_patch, volumes, geometry, training, np.random.default_rng(place)), executor),
+            partial(executor.submit, counts.add),
+        )
+        for place in range(training.batch_size)
+    ]
+    return Batches(places, geometry)
+
+
+def whole(trainer: Trainer, batches: Batches) -> None:
+    batches.scatter(trainer.step(batches.gather(), 1e-3).logits)
+
+
+def take_turns(loops: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Steps a second of each loop in each of its turns."""
+    for loop in loops.values():
+        for _ in range(3):
+            loop()
+    rates: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(TURNS):
+        for name, loop in loops.items():
+            steps, began = 0, time.monotonic()
+            while time.monotonic() < began + seconds / TURNS:
+                loop()
+                steps += 1
+            rates[name].append(steps / (time.monotonic() - began))
+    return rates
+
+
+# --- ranks -----------------------------------------------------------------------------------------------------------
+
+
+def two_ranks(arguments: argparse.Namespace) -> None:
+    """One rank of one thread and two of them take turns, started as the pipeline starts them."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(2):
+        for ranks in rates:
+            rates[ranks].append(launched(ranks, arguments))
+    one, two = (float(np.mean(rates[ranks])) for ranks in (1, 2))
+    print(f"one rank of one thread {one:.2f} FOV/s, each of two {two:.2f}: {two / one:.3f}")
+
+
+def launched(ranks: int, arguments: argparse.Namespace) -> float:
+    command = [str(Path(sys.executable).with_name("mpirun")), "-n", str(ranks), sys.executable, __file__, "--rank"]
+    command += ["--seconds", str(arguments.seconds)] + ["--published"] * arguments.published
+    with tempfile.TemporaryFile("w+") as errors:
+        environment = {**os.environ, **LAUNCHER_ENVIRONMENT, "TF_CPP_MIN_LOG_LEVEL": "2", "OMP_NUM_THREADS": "1"}
+        environment["TF_NUM_INTRAOP_THREADS"] = "1"
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        errors.seek(0)
+        if done.returncode:
+            raise SystemExit(errors.read())
+    return float(json.loads(done.stdout.splitlines()[-1])["fovs_per_second"])
+
+
+def one_rank(network: Network, seconds: float) -> None:
+    """Train as one of the ranks of a launcher; the first prints the mean rate of a rank."""
+    ranks = training_ranks()
+    training = Training(batch_size=4)
+    trainer = Trainer(initial_weights(network, np.random.default_rng(1)), network, training, ranks)
+    with ThreadPoolExecutor(1) as executor:
+        batches = batches_of(network, training, executor)
+        for _ in range(3):
+            whole(trainer, batches)
+        began = time.monotonic()
+        whole(trainer, batches)
+        steps = int(ranks.sum(np.array([max(1.0, seconds / (time.monotonic() - began))]))[0] / ranks.size)
+        began = time.monotonic()
+        for _ in range(steps):
+            whole(trainer, batches)
+        rate = steps / (time.monotonic() - began)
+        executor.shutdown(cancel_futures=True)
+    if ranks.rank == 0:
+        print(json.dumps({"fovs_per_second": 4 * rate}))
+
+
+if __name__ == "__main__":
+    main()
