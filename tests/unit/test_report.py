@@ -14,7 +14,7 @@ from PIL import Image
 
 from floodline.evaluation import run as evaluation
 from floodline.experiment import Experiment
-from floodline.manifest import read_json, write_json
+from floodline.manifest import read_json, write_atomically, write_json, write_text
 from floodline.publishing import connectome, page, report
 
 SHAPE_ZYX = (40, 44, 48)
@@ -217,6 +217,37 @@ def test_plots_are_drawings_with_their_axes(shown):
     texts = ["".join(drawing.itertext()) for drawing in drawings]
     for label in ("loss", "learning rate", "f1", "volume, µm³", "seconds"):
         assert any(label in text for text in texts), label
+
+
+def test_training_shows_held_out_scores_the_choice_of_the_checkpoint_and_augmentation(tmp_path):
+    made = published.experiment(tmp_path)
+    published.add(made, "image", volumes()[0])
+    write_text(
+        made.training / "log.csv",
+        "fovs,loss,accuracy,precision,recall,f1,learning_rate,held_out_accuracy,held_out_precision,held_out_recall,"
+        "held_out_f1\n10,1,0.9,0.8,0.7,0.75,0.1,,,,\n20,0.5,0.9,0.8,0.7,0.75,0.1,0.91,0.83,0.72,0.77\n",
+    )
+    scores = {"voi_split": 0.5, "voi_merge": 0.25, "coverage": 0.9, "convention": "all_labelled"}
+    floods = [
+        {"fovs": 10, "adapted_rand_error": 0.125, "chosen": True, **scores},
+        {"fovs": 20, "adapted_rand_error": None, "chosen": False},
+    ]
+    write_json(made.training / "metrics.json", {"checkpoints": floods})
+    grey = io.BytesIO()
+    Image.new("L", (3, 3)).save(grey, "PNG")
+    for name in ("0.png", "1.png"):
+        write_atomically(made.training / "augmentation" / name, lambda file: file.write(grey.getvalue()))
+    write_json(made.training / "augmentation/pictures.json", {"0.png": "as it is", "1.png": "blurred sections"})
+    report.run(made)
+    shown = Page((tmp_path / "report.html").read_text())
+    first, second = shown.rows("fields of view seen", "adapted Rand error")
+    assert close(first["adapted Rand error"], 0.125)
+    assert second["adapted Rand error"] == "–"
+    assert "every labelled voxel counts" in shown.text
+    assert len(shown.pictures("image/png")) == 2
+    assert "blurred sections" in shown.text
+    drawings = ["".join(ElementTree.fromstring(data).itertext()) for data in shown.pictures("image/svg+xml")]
+    assert any("of voxels in held-out patches" in text for text in drawings)
 
 
 def test_the_times_are_those_of_the_benchmarks(shown):

@@ -11,7 +11,7 @@ from floodline import config as configuration
 from floodline.experiment import Experiment
 from floodline.geometry import Box
 from floodline.manifest import read_json, write_json, write_text
-from floodline.publishing import curves, page, provenance, scores
+from floodline.publishing import curves, page, provenance, scores, training
 from floodline.publishing.pictures import slices_section
 
 
@@ -37,7 +37,7 @@ def run(experiment: Experiment) -> None:
             slices_section(experiment),
             scores.section(records, _read(experiment.metrics.with_name("worst.json"), [])),
             _neurons(neurons),
-            _training(experiment),
+            training.section(experiment),
             _flooding(experiment),
             _times(made_with),
             _asked(experiment),
@@ -108,31 +108,6 @@ def _neurons(neurons: pd.DataFrame, shown: int = 10) -> str:
     rows = [[None if pd.isna(value) else value for value in row] for row in largest[[*columns]].values.tolist()]
     table = page.table([*columns.values()], rows, caption="The largest neurons")
     return page.section("Neurons", page.plots(*drawn), table)
-
-
-def _training(experiment: Experiment) -> str:
-    path = experiment.training / "log.csv"
-    log = pd.read_csv(path) if path.is_file() else pd.DataFrame()
-    if log.empty:
-        return ""
-    drawn = []
-    for columns, label, from_zero in (
-        (["loss"], "loss (cross-entropy)", False),
-        (["accuracy", "precision", "recall", "f1"], "of voxels in training patches", True),
-        (["learning_rate"], "learning rate", False),
-    ):
-        plot = curves.learning_curve(log, columns, label, from_zero)
-        drawn.append(page.figure(page.image(plot, "image/svg+xml", f"Training: {label}")))
-    network = experiment.config.network
-    return page.section(
-        "Training",
-        page.paragraph(
-            f"A flood-filling network of {network.depth} residual modules with {network.features} features and a field "
-            f"of view of {_product(network.fov_xyz)} voxels saw {page.number(int(log['fovs'].iloc[-1]))} of them. "
-            "Thin lines are single summaries, thick ones a running mean."
-        ),
-        page.plots(*drawn),
-    )
 
 
 def _flooding(experiment: Experiment) -> str:
