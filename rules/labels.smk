@@ -26,6 +26,7 @@ rule partitions:
 rule coordinates:
     """Training sites, balanced over the classes."""
     input:
+        labels="results/{experiment}/labels/manifest.json",
         partitions="results/{experiment}/partitions.h5",
     output:
         "results/{experiment}/coordinates/manifest.json",
