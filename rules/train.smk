@@ -9,7 +9,10 @@ if CONFIG.training:
             labels="results/{experiment}/labels/manifest.json",
             coordinates="results/{experiment}/coordinates/manifest.json",
             # Other experiments are no part of this run: their sites must be there.
-            others=[f"{other.experiment}/coordinates/manifest.json" for other in CONFIG.training.volumes],
+            others=[
+                f"{other.experiment}/coordinates/manifest.json"
+                for other in CONFIG.training.volumes
+            ],
         output:
             metrics="results/{experiment}/training/main/metrics.json",
             card="results/{experiment}/model/card.json",
