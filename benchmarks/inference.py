@@ -1,51 +1,110 @@
-"""Flood-fill inference, measured: the bare network, the whole of inference, and what each precision costs in quality.
+"""Flood-fill inference, measured: the bare network and the whole of inference, in every runtime and precision; and what
+each way of flooding costs in calls of the network and gives in quality.
 
-    .venv/bin/python benchmarks/inference.py /where/fib25/is [--box 0 0 0 110 110 110]
+    .venv/bin/python benchmarks/inference.py /where/fib25/is [--boxes 0,0,0,110,110,110 ...] [--memory 384]
 
-One run prints one table, so that its ratios can be trusted on a noisy machine: the bare calls of a precision are
-measured just before and just after its flood.
+One run prints one table, so that its ratios can be trusted on a noisy machine: the bare calls are measured just before
+and just after each flood. A box that reaches beyond the labels (z 150) gets no scores.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import resource
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from floodline.config import Flood, Network
+from floodline import config as configuration
+from floodline.config import BodyTable, Flood, FloodPolicy, Network
+from floodline.experiment import Experiment
 from floodline.ffn import weights
 from floodline.ffn.canvas import Canvas
-from floodline.ffn.flood import Floods, drive
-from floodline.ffn.network import InferenceNetwork, layers
-from floodline.ffn.seeds import inside, peaks
-from floodline.geometry import Box
+from floodline.ffn.flood import Flooding, Floods, Predict, drive
+from floodline.ffn.network import layers
+from floodline.ffn.openvino import is_installed
+from floodline.ffn.precision import Precision
+from floodline.ffn.runtimes import Runtime, inference_network
+from floodline.ffn.seeds import find_edges, inside, peaks
+from floodline.geometry import Box, blocks, to_zyx
+from floodline.inference.checkpoint import Checkpoint
+from floodline.inference.subvolume import flood_subvolume
 from floodline.ingest.labels import as_bodies, read_body_table
+from floodline.manifest import write_block, write_json, write_text
 from floodline.segmentation.contingency import tabulate
 from floodline.segmentation.scores import CONVENTIONS, coverage, score
+from floodline.volumes.layer import Layer
 
-NETWORK = Network()
 MEAN, STDDEV = 128.0, 33.0
-SECONDS_OF_BARE_CALLS = 5.0
+SECONDS_OF_BARE_CALLS = 4.0
+BOXES = ["0,0,0,110,110,110", "130,130,40,240,240,150"]
+
+
+def as_found(image: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Seeds in the order of the policy."""
+    return seeds
+
+
+def largest_first(image: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Seeds farthest from edges first: those of large bodies."""
+    import edt
+
+    distance = edt.edt(~find_edges(image, MEAN, STDDEV))[tuple(seeds.T)]
+    return seeds[np.argsort(-distance, kind="stable")]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of flooding."""
+
+    name: str
+    policy: FloodPolicy = "reference"
+    runtime: Runtime = "tensorflow"
+    precision: Precision = "bfloat16"
+    network: Network = field(default_factory=Network)
+    order: Callable[[np.ndarray, np.ndarray], np.ndarray] = as_found
+
+
+def ways() -> list[Way]:
+    """What is compared."""
+    runtimes: list[Runtime] = ["tensorflow", *(["openvino"] if is_installed() else [])]  # type: ignore[list-item]
+    return [
+        Way("reference", precision="float32"),
+        Way("reference"),
+        Way("steps of 12", network=Network(deltas_xyz=(12, 12, 12))),
+        Way("steps of 16", network=Network(deltas_xyz=(16, 16, 16))),
+        Way("efficient", "efficient", precision="float32"),
+        *(Way("efficient", "efficient", runtime) for runtime in runtimes),
+        Way("... large first", "efficient", order=largest_first),
+        Way("... view of 41", "efficient", network=Network(fov_xyz=(41, 41, 41))),
+    ]
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fib25", type=Path, help="folder with grayscale_maps/, groundtruth.h5 and ffn_weights/")
-    parser.add_argument("--box", type=int, nargs=6, default=[0, 0, 0, 110, 110, 110], help="x0 y0 z0 x1 y1 z1")
+    parser.add_argument("--boxes", nargs="+", default=BOXES, help="x0,y0,z0,x1,y1,z1")
+    parser.add_argument("--memory", type=int, help="only measure the memory of a sub-volume of so many voxels a side")
     arguments = parser.parse_args()
-    x0, y0, z0, x1, y1, z1 = arguments.box
-    box = Box((x0, y0, z0), (x1, y1, z1))
-    image, truth = read(arguments.fib25, box)
+    if arguments.memory:
+        print(f"{bytes_a_voxel(arguments.memory):.1f} bytes a voxel beyond the network, {arguments.memory}^3 voxels")
+        return
     values = weights.load(arguments.fib25 / "ffn_weights/model.ckpt-27465036")
-    print(f"box {box}, depth {NETWORK.depth}, field of view {NETWORK.fov_xyz}, batch 1")
-    print("precision   bare FOV/s  GFLOP/s  whole FOV/s  whole/bare  calls  calls/kvoxel  wall s  objects  coverage")
-    precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
-    for precision in precisions:
-        measure(precision, InferenceNetwork(values, NETWORK, precision), image, truth)
+    print(
+        "way              runtime     precision  bare FOV/s  GFLOP/s  whole/bare  calls  calls/kvoxel  wall s  objects"
+    )
+    for text in arguments.boxes:
+        x0, y0, z0, x1, y1, z1 = map(int, text.split(","))
+        box = Box((x0, y0, z0), (x1, y1, z1))
+        image, truth = read(arguments.fib25, box)
+        print(f"box {box}")
+        for way in ways():
+            measure(way, inference_network(values, way.network, way.precision, way.runtime), image, truth)
 
 
 def read(fib25: Path, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
@@ -53,57 +112,114 @@ def read(fib25: Path, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
     import h5py
     from PIL import Image
 
-    from floodline.config import BodyTable
-
     stack = np.stack([np.asarray(Image.open(path)) for path in sorted((fib25 / "grayscale_maps").glob("*.png"))])
     part = box.slices_zyx((0, 0, 0))
+    image = np.ascontiguousarray(stack[part])
     with h5py.File(fib25 / "groundtruth.h5") as file:
         if box.stop_xyz[2] > len(file["stack"]):
-            return stack[part], None
+            return image, None
         supervoxels = file["stack"][part].astype(np.uint64)
     bodies = read_body_table(BodyTable(path=str(fib25 / "groundtruth.h5")))
-    return stack[part], as_bodies(supervoxels, bodies)
+    return image, as_bodies(supervoxels, bodies)
 
 
-def measure(precision: str, network: InferenceNetwork, image: np.ndarray, truth: np.ndarray | None) -> None:
-    """Print the rows of one precision."""
-    options = Flood()
-    seeds = inside(peaks(image, MEAN, STDDEV), image.shape, NETWORK.fov_xyz)
-    canvas = Canvas(image, MEAN, STDDEV, NETWORK.fov_xyz, options)
-    floods = Floods(canvas, options, NETWORK.deltas_xyz, seeds)
-    before = bare_rate(network)
+def measure(way: Way, network: Predict, image: np.ndarray, truth: np.ndarray | None) -> None:
+    """Print the rows of one way."""
+    options, fov_xyz = Flood(), way.network.fov_xyz
+    seeds = way.order(image, inside(peaks(image, MEAN, STDDEV), image.shape, fov_xyz))
+    canvas = Canvas(image, MEAN, STDDEV, fov_xyz, options)
+    floods = Floods(canvas, options, way.network.deltas_xyz, seeds, way.policy)
+    before = bare_rate(network, fov_xyz)
     began = time.monotonic()
     drive([floods.flood_all()], network)
     wall = time.monotonic() - began
-    bare = (before + bare_rate(network)) / 2
+    bare = (before + bare_rate(network, fov_xyz)) / 2
     calls = floods.counts["network_calls"]
-    flops = 2 * np.prod(NETWORK.fov_xyz) * sum(np.prod(kernel) for _, kernel in layers(NETWORK))
+    flops = 2 * np.prod(fov_xyz) * sum(np.prod(kernel) for _, kernel in layers(way.network))
     segmentation = np.maximum(canvas.segmentation, 0)
     print(
-        f"{precision:10s}  {bare:10.2f}  {bare * flops / 1e9:7.0f}  {calls / wall:11.2f}  {calls / wall / bare:10.2f}"
-        f"  {calls:5d}  {1000 * calls / image.size:12.3f}  {wall:6.1f}  {len(floods.segments):7d}"
-        f"  {(segmentation > 0).mean():8.3f}"
+        f"{way.name:15s}  {way.runtime:10s}  {way.precision:9s}  {bare:10.2f}  {bare * flops / 1e9:7.0f}"
+        f"  {calls / wall / bare:10.3f}  {calls:5d}  {1000 * calls / image.size:12.3f}  {wall:6.1f}"
+        f"  {len(floods.segments):7d}",
+        flush=True,
     )
     if truth is not None:
         table = tabulate(truth, segmentation)
         for name, convention in CONVENTIONS.items():
             scores = score(convention(table))
             print(
-                f"            {name}: coverage {coverage(table):.3f}, adapted Rand error "
-                f"{scores.adapted_rand_error:.3f}, VOI {scores.voi_split:.3f} + {scores.voi_merge:.3f} bits"
+                f"{'':17s}{name:16s}  coverage {coverage(table):.4f}, adapted Rand error "
+                f"{scores.adapted_rand_error:.4f}, VOI {scores.voi_split:.3f} + {scores.voi_merge:.3f} bits"
             )
 
 
-def bare_rate(network: InferenceNetwork) -> float:
+def bare_rate(network: Predict, fov_xyz: tuple[int, int, int]) -> float:
     """Calls a second of the network alone."""
-    z, y, x = NETWORK.fov_xyz[::-1]
-    values = np.random.default_rng(0).normal(size=(1, z, y, x)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(1, *to_zyx(fov_xyz))).astype(np.float32)
     network(values, values)
     began, calls = time.monotonic(), 0
     while time.monotonic() - began < SECONDS_OF_BARE_CALLS:
         network(values, values)
         calls += 1
     return calls / (time.monotonic() - began)
+
+
+def bytes_a_voxel(side: int) -> float:
+    """Peak memory of a sub-volume, from image to block, checkpoints included, with a network that costs nothing."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = (noise(Path(folder) / str(voxels), voxels) for voxels in (64, side))
+        flood(small)  # what is loaded once
+        before = peak_memory()
+        flood(large)
+        return (peak_memory() - before) / side**3
+
+
+def noise(folder: Path, side: int) -> Experiment:
+    """An experiment with a sub-volume of noise."""
+    flooding = {"subvolume_size_xyz": [side] * 3, "checkpoint_seconds": 1.0, "seeds": [{"policy": "grid", "step": 100}]}
+    image = {"source": {"kind": "phantom", "size_xyz": [side] * 3}}
+    values = {"name": "noise", "image": image, "network": {"weights": "none"}, "inference": flooding}
+    write_text(folder / "config.yaml", configuration.dump(configuration.parse(values)))
+    experiment, box = Experiment(folder), Box((0, 0, 0), (side, side, side))
+    layer = Layer.create(
+        experiment.layer("image"),
+        box=box, dtype="uint8", voxel_size_nm_xyz=(8, 8, 8), chunk_size_xyz=(64, 64, 64), kind="image",
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    for slab in blocks(box, (side, side, 64)):
+        layer.write(slab, rng.integers(0, 255, slab.shape_zyx, np.uint8))
+    write_json(experiment.manifest("image"), {"box_xyz": box.corners, "mean": MEAN, "stddev": STDDEV})
+    return experiment
+
+
+def flood(experiment: Experiment) -> None:
+    """Flood the sub-volume: grow whatever is looked at, and resume once on the way."""
+    (box,) = experiment.subvolumes
+
+    def grow(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        return np.full_like(seed, 5)
+
+    def interrupted(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        if experiment.block(box).with_suffix(Checkpoint.SUFFIX).exists():
+            raise InterruptedError
+        return grow(image, seed)
+
+    with contextlib.suppress(InterruptedError):
+        drive([to_block(experiment, box)], interrupted)
+    drive([to_block(experiment, box)], grow)
+
+
+def to_block(experiment: Experiment, box: Box) -> Flooding[None]:
+    """Flood a sub-volume into its block, as a shard does."""
+    result = yield from flood_subvolume(experiment, box, "p")
+    write_block(experiment.block(box), "p", result.block())
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

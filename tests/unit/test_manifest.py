@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from floodline.errors import FloodlineError
 from floodline.manifest import DamagedBlock, hash_of, read_block, read_json, write_atomically, write_block, write_json
 
-ARRAYS = {"a": np.arange(24, dtype=np.int32).reshape(2, 3, 4), "b": np.array([], dtype=np.float32)}
+CUBE = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
+ARRAYS = {
+    "a": CUBE,
+    "b": np.array([], dtype=np.float32),
+    "a window, turned": CUBE[:, 1:, ::2].T,
+    "a number": np.array(7),
+    "words": np.array(["one", "three"]),
+    "no slices": np.zeros((0, 3, 2)),
+}
 
 
 def test_a_block_comes_back_as_it_was_written(tmp_path):

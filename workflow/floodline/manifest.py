@@ -10,7 +10,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,27 +82,94 @@ def hash_of_file(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+class _Stream(io.RawIOBase):
+    """A file that hands on what is written to it, and can nothing else: so nothing is collected in memory."""
+
+    def __init__(self, write: Callable[[memoryview], object]) -> None:
+        self.hand_on = write
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self.hand_on(view)
+        return view.nbytes
+
+
 def write_block(path: Path, parameters: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as one checksummed file that says which parameters made it.
 
     Layout: a magic line; a line of JSON with `parameters` and the payload's `blake2b`; the payload, an uncompressed
-    .npz without pickles. The same arrays give the same bytes.
+    .npz without pickles. The same arrays give the same bytes. The checksum stands before what it is of, so the payload
+    is made twice, which takes less memory than keeping it.
     """
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(array) for name, array in arrays.items()})
-    payload = buffer.getbuffer()
-    digest = hashlib.blake2b(payload, digest_size=16).hexdigest()
-    header = json.dumps({"parameters": parameters, "blake2b": digest}).encode()
+    digest = hashlib.blake2b(digest_size=16)
+    _save(_Stream(digest.update), arrays)
+    header = json.dumps({"parameters": parameters, "blake2b": digest.hexdigest()}).encode()
 
     def write(file: BinaryIO) -> None:
         file.write(MAGIC + header + b"\n")
-        file.write(payload)
+        _save(_Stream(file.write), arrays)
 
     write_atomically(path, write)
 
 
+def _save(stream: _Stream, arrays: Mapping[str, np.ndarray]) -> None:
+    """What np.savez writes, but of volumes it copies one slice at a time and not 16 MB."""
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, values in arrays.items():
+            array = np.asarray(values)
+            header = np.lib.format.header_data_from_array_1_0(array) | {"fortran_order": False}
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for part in array if array.ndim == 3 else [array]:
+                    member.write(part.tobytes())
+
+
 class DamagedBlock(FloodlineError):
     """A block file that was cut short or changed after it was written."""
+
+
+LONGEST_HEADER = 4096
+"""Bytes; a longer line is none of ours."""
+
+
+@contextmanager
+def open_block(path: Path, parameters: str | None = None) -> Iterator[Mapping[str, np.ndarray] | None]:
+    """The arrays of a block, each of which is read when it is asked for; None as for `read_block`.
+
+    Raises:
+        DamagedBlock: the file is not what was written.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        yield None
+        return
+    with file:
+        magic, header = file.readline(LONGEST_HEADER), file.readline(LONGEST_HEADER)
+        start = file.tell()
+        try:
+            fields = json.loads(header)
+            expected, made_with = fields["blake2b"], fields["parameters"]
+        except (ValueError, TypeError, KeyError):
+            expected = made_with = None
+        if magic != MAGIC or _digest_of_rest(file) != expected:
+            raise DamagedBlock(f"{path} is damaged (its checksum does not match): delete it and run its stage again.")
+        if parameters is not None and made_with != parameters:
+            yield None
+            return
+        file.seek(start)
+        with np.load(file, allow_pickle=False) as archive:
+            yield archive
+
+
+def _digest_of_rest(file: BinaryIO) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def read_block(path: Path, parameters: str | None = None) -> dict[str, np.ndarray] | None:
@@ -109,21 +178,5 @@ def read_block(path: Path, parameters: str | None = None) -> dict[str, np.ndarra
     Raises:
         DamagedBlock: the file is not what was written.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    magic, _, rest = content.partition(b"\n")
-    header, newline, payload = rest.partition(b"\n")
-    try:
-        fields = json.loads(header)
-        expected, made_with = fields["blake2b"], fields["parameters"]
-    except (ValueError, TypeError, KeyError):
-        expected = made_with = None
-    intact = magic + b"\n" == MAGIC and newline and hashlib.blake2b(payload, digest_size=16).hexdigest() == expected
-    if not intact:
-        raise DamagedBlock(f"{path} is damaged (its checksum does not match): delete it and run its stage again.")
-    if parameters is not None and made_with != parameters:
-        return None
-    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    with open_block(path, parameters) as arrays:
+        return None if arrays is None else {name: arrays[name] for name in arrays}

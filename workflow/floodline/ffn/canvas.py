@@ -91,6 +91,11 @@ class Canvas:
         z, y, x = (slice(p - m, p + m + 1) for p, m in zip(position, self.margin, strict=True))
         return z, y, x
 
+    def mask(self, window: tuple[slice, slice, slice]) -> np.ndarray:
+        """Voxels of a window that the object being flooded holds, others' included; boolean."""
+        with np.errstate(invalid="ignore"):
+            return self.seed[window] >= self.segment
+
     def network_input(self, position: Triple) -> tuple[np.ndarray, np.ndarray]:
         """Normalised image and seed logits in the field of view, the unvisited voxels padded; float32 copies."""
         window = self.window(position)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,6 +35,9 @@ Flooding = Generator[Asked, np.ndarray, Outcome]
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Seeds = Sequence[Triple] | np.ndarray
 """Positions z, y, x in the order in which they are tried; an array has the shape (n, 3)."""
+
+
+SLAB = 2  # slices
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class ObjectFlood:
         """All voxels that any field of view of this flood covered."""
         z, y, x = (slice(a - m, b + m + 1) for a, b, m in zip(self.low, self.high, canvas.margin, strict=True))
         return z, y, x
+
+    def visited_slabs(self, canvas: Canvas) -> Iterator[tuple[slice, slice, slice]]:
+        """The same, a few slices at a time, for computations that take many bytes a voxel."""
+        z, y, x = self.visited_window(canvas)
+        for start in range(z.start, z.stop, SLAB):
+            yield slice(start, min(start + SLAB, z.stop)), y, x
 
 
 class Floods:
@@ -188,21 +197,22 @@ class Floods:
         if canvas.seed[start] < canvas.move:
             self._fail(start, "weak_seed")
             return
-        window = flood.visited_window(canvas)
-        with np.errstate(invalid="ignore"):
-            mask = canvas.seed[window] >= canvas.segment
-        segmentation = canvas.segmentation[window]
-        earlier, voxels = np.unique(segmentation[mask], return_counts=True)
-        overlaps = tuple((int(i), int(n)) for i, n in zip(earlier, voxels, strict=True) if i > 0)
-        mask &= segmentation <= 0
-        size = int(mask.sum())
+        size, overlaps = 0, Counter[int]()
+        for window in flood.visited_slabs(canvas):
+            ids, voxels = np.unique(canvas.segmentation[window][canvas.mask(window)], return_counts=True)
+            size += int(voxels[ids <= 0].sum())
+            overlaps.update(dict(zip(ids[ids > 0].tolist(), voxels[ids > 0].tolist(), strict=True)))
         if size < self.min_segment_size:
             self._fail(start, "too_small")
             return
         identifier = self.kept + len(self.segments) + 1
-        segmentation[mask] = identifier
-        canvas.qprob[window][mask] = quantise(canvas.seed[window][mask])
-        self.segments.append(Segment(identifier, start, flood.calls, flood.seconds, size, overlaps))
+        for window in flood.visited_slabs(canvas):
+            mask = canvas.mask(window) & (canvas.segmentation[window] <= 0)
+            canvas.segmentation[window][mask] = identifier
+            canvas.qprob[window][mask] = quantise(canvas.seed[window][mask])
+        self.segments.append(
+            Segment(identifier, start, flood.calls, flood.seconds, size, tuple(sorted(overlaps.items())))
+        )
 
     def _fail(self, start: Triple, reason: str) -> None:
         self.counts[reason] += 1
@@ -238,8 +248,14 @@ class Floods:
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take up the state of `Floods` of the same image, options and seeds."""
         canvas = self.canvas
-        canvas.segmentation[:] = state["segmentation"]
-        canvas.qprob[:] = state["qprob"]
+        # The state's arrays are read one by one, and take the place of the canvas's own: no more memory than before.
+        del canvas.segmentation, canvas.qprob
+        if "flood" in state:
+            start, low, high = map(triple, state["flood"])
+            frontier = Frontier(start, self.deltas, deque(map(triple, state["queue"])), set(map(triple, state["done"])))
+            self.current = ObjectFlood(frontier, int(state["flood_calls"]), float(state["flood_seconds"]), low, high)
+            canvas.seed[self.current.visited_window(canvas)] = state["seed"]
+        canvas.segmentation, canvas.qprob = state["segmentation"], state["qprob"]
         self.next_seed = int(state["next_seed"])
         self.counts = Counter(dict(zip(state["count_names"].tolist(), state["counts"].tolist(), strict=True)))
         overlaps: dict[int, list[tuple[int, int]]] = {}
@@ -251,11 +267,6 @@ class Floods:
                 state["segments"].tolist(), state["segment_seconds"].tolist(), strict=True
             )
         ]
-        if "flood" in state:
-            start, low, high = map(triple, state["flood"])
-            frontier = Frontier(start, self.deltas, deque(map(triple, state["queue"])), set(map(triple, state["done"])))
-            self.current = ObjectFlood(frontier, int(state["flood_calls"]), float(state["flood_seconds"]), low, high)
-            canvas.seed[self.current.visited_window(canvas)] = state["seed"]
 
 
 def drive(floodings: Iterable[Flooding[Any]], predict: Predict, at_once: int = 1) -> None:

@@ -57,4 +57,7 @@ class Frontier:
         """Mark a position as visited and queue the moves that its new logits suggest."""
         self.done.add(self.cell(position))
         for dz, dy, dx in face_maxima(logits, self.deltas, threshold):
-            self.queue.append((position[0] + dz, position[1] + dy, position[2] + dx))
+            move = (position[0] + dz, position[1] + dy, position[2] + dx)
+            # Whoever takes a position of a visited cell from the queue passes it over: so it need not be kept there.
+            if self.cell(move) not in self.done:
+                self.queue.append(move)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from floodline.inference.passes import Pass
-from floodline.manifest import DamagedBlock, read_block, write_block
+from floodline.manifest import DamagedBlock, open_block, write_block
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +31,14 @@ class Checkpoint:
     def resume(self, one: Pass) -> None:
         """Take up the state of an interrupted run, if there is one."""
         try:
-            state = read_block(self.path, self.parameters)
+            with open_block(self.path, self.parameters) as state:
+                if state is None:
+                    return
+                one.restore(state)
         except DamagedBlock:
             logger.warning("%s is damaged: its sub-volume starts again", self.path)
             return
-        if state is not None:
-            one.restore(state)
-            logger.info("%s: resumed after %d network calls", self.path.stem, one.floods.counts["network_calls"])
+        logger.info("%s: resumed after %d network calls", self.path.stem, one.floods.counts["network_calls"])
 
     def keep_if_due(self, one: Pass) -> None:
         """Write the state if the last one is old enough."""

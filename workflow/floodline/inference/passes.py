@@ -44,6 +44,8 @@ class Pass:
                 self.has_seeds = True
             yield from floods.flood_all()
             self.turn, self.has_seeds = self.turn + 1, False
+        # No prediction is needed any more.
+        floods.canvas.seed = np.empty((0, 0, 0), np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that `restore` needs, as arrays."""

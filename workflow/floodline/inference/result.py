@@ -62,7 +62,7 @@ class Result:
 
     def block(self) -> dict[str, np.ndarray]:
         """The arrays of a block: everything but times, which differ from run to run; and all ids with their sizes."""
-        ids, sizes = label_sizes([self.segmentation])
+        ids, sizes = label_sizes(iter(self.segmentation))
         names = sorted(self.counts)
         return {
             "segmentation": self.segmentation,
