@@ -108,7 +108,7 @@ class Shuffled:
                 self.left[0] -= 1
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_order_any_workers_and_any_interruption_give_the_same_bytes(given_files, expected, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("shuffled") / "one"
@@ -136,10 +136,9 @@ def test_processes_of_this_machine_give_the_same_bytes(given_files, expected, tm
     assert results(tmp_path / "one") == expected
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_of_a_launcher_give_the_same_bytes(given_files, expected, tmp_path, ranks):
+def test_ranks_of_a_launcher_give_the_same_bytes(given_files, expected, tmp_path):
     shutil.copytree(given_files, tmp_path / "one")
-    command = [Path(sys.executable).parent / "mpirun", "-n", str(ranks), sys.executable, stages_on_ranks.__file__]
+    command = [Path(sys.executable).parent / "mpirun", "-n", "3", sys.executable, stages_on_ranks.__file__]
     run = subprocess.run(
         [*command, tmp_path / "one"], env={**os.environ, **LAUNCHER_ENVIRONMENT}, text=True, capture_output=True
     )
@@ -209,7 +208,7 @@ def test_a_failing_box_is_one_sentence_and_the_others_are_kept(given_files, tmp_
     shutil.copytree(given_files, tmp_path / "one")
     experiment = Experiment(tmp_path / "one")
     assembly.run(experiment)
-    chunk = sorted(experiment.layer("supervoxels").glob("*/*"))[-1]
+    (chunk,) = experiment.layer("supervoxels").glob("*/16-24_24-25_16-24")
     content = chunk.read_bytes()
     chunk.unlink()
     with pytest.raises(FloodlineError, match="lacks chunks of"):
