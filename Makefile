@@ -44,6 +44,7 @@ format: setup ## format the code
 LOCK := uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --allow-unsafe
 lock: ## resolve the locks anew
 	cd envs && $(LOCK) requirements.in -o requirements.lock
+	cd envs && sed 's/^tensorflow-cpu==/tensorflow[and-cuda]==/' requirements.in | $(LOCK) -c requirements.lock - -o gpu.lock
 	cd envs && $(LOCK) -c requirements.lock build.in -o build.lock
 	cd envs && $(LOCK) --no-deps horovod.in -o horovod.lock
 	cd envs && $(LOCK) --no-deps openvino.in -o openvino.lock
