@@ -32,6 +32,7 @@ include: "rules/agglomerate.smk"
 include: "rules/evaluate.smk"
 include: "rules/publish.smk"
 include: "rules/report.smk"
+include: "rules/estimate.smk"
 
 
 # Written before the first job, for the jobs to read. It is no job's output: a rule depends on parts of the configuration,

@@ -26,10 +26,11 @@ def profile(name: str) -> dict[str, Any]:
 
 
 def rules() -> dict[str, str]:
-    """The text of each rule that runs a command."""
+    """The text of each rule that runs a command as a job."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     parts = re.split(r"^ *rule (\w+):", text, flags=re.MULTILINE)
-    return {name: body for name, body in zip(parts[1::2], parts[2::2], strict=True) if "shell:" in body}
+    found = zip(parts[1::2], parts[2::2], strict=True)
+    return {name: body for name, body in found if "shell:" in body and "localrule: True" not in body}
 
 
 @cache
@@ -123,6 +124,12 @@ def test_the_long_stages_run_on_the_ranks_of_many_nodes(name, rule):
 def test_ranks_have_hardware_threads_of_their_own_on_polaris(rule):
     launcher = resources("polaris", rule)["mpi"]
     assert option(launcher, "-ppn") * option(launcher, "--depth") <= 64
+
+
+@pytest.mark.parametrize("rule", profile("slurm")["set-threads"])
+def test_ranks_fill_the_nodes_of_estimates_on_slurm(rule):
+    asked = resources("slurm", rule)
+    assert asked["tasks"] * profile("slurm")["set-threads"][rule] == asked["nodes"] * asked["node_cores"]
 
 
 @pytest.mark.parametrize("rule", profile("slurm")["set-threads"])

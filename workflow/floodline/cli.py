@@ -106,6 +106,21 @@ def tune(
     tuning.run(what, output)
 
 
+@app.command(rich_help_panel="Set up")
+def estimate(
+    folder: Folder,
+    given: Annotated[
+        str, typer.Option(envvar="FLOODLINE_GIVEN", help="JSON: resources of each rule; the target estimate sets it.")
+    ] = "{}",
+) -> None:
+    """Say what each stage will take: jobs, nodes, hours, node-hours, bytes; status 1 if a queue would refuse it."""
+    import json
+
+    from floodline import estimate as estimating
+
+    estimating.run(Experiment(folder), json.loads(given))
+
+
 @app.command(rich_help_panel="Look at it")
 def info(
     volume: Annotated[

@@ -1,0 +1,132 @@
+"""The estimate: arithmetic on what the configuration, the profile and the measured rates say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from floodline import config as configuration
+from floodline import estimate
+from floodline.errors import FloodlineError
+from floodline.estimate import Given, Stage
+from floodline.experiment import Experiment
+from floodline.geometry import Box, tile
+from floodline.manifest import write_block, write_json, write_text
+
+RATES = {"inference": 10.0, "training": 4.0}
+
+
+def experiment_of(folder: Path, **values: object) -> Experiment:
+    """An experiment of which nothing is there but its configuration."""
+    source = {"kind": "phantom", "size_xyz": [400, 300, 200]}
+    tree = {"name": "one", "image": {"source": source}, "labels": {"source": source}, "training": {}, **values}
+    write_text(folder / "config.yaml", configuration.dump(configuration.parse(tree)))
+    return Experiment(folder)
+
+
+def tuned(folder: Path, experiment: Experiment) -> None:
+    network = experiment.config.network.model_dump(mode="json", exclude={"weights"})
+    write_json(folder / "tune.json", {"fov_per_second": RATES, "cores": 2, "network": network})
+
+
+def stage(experiment: Experiment, rule: str, calls: float = 0.001) -> Stage:
+    return next(one for one in estimate.stages(experiment, RATES, calls) if one.rule == rule)
+
+
+# --- arithmetic ------------------------------------------------------------------------------------------------------
+
+
+def test_ranks_work_in_rounds():
+    ten = Stage("flood", jobs=3, tasks=10, core_seconds=3600.0, read=0, written=0)
+    line = estimate.line(ten, Given(nodes=2, ranks=4, cores=2.0, minutes=None, queue="", limits=""))
+    # Three rounds of half an hour each.
+    assert line.seconds == pytest.approx(3 * 1800 + estimate.STARTING_SECONDS)
+    assert line.node_hours == pytest.approx(3 * 2 * line.seconds / 3600)
+    assert line.jobs == 3
+
+
+def test_what_exceeds_the_wall_time_is_submitted_again():
+    long = Stage("flood", jobs=2, tasks=1, core_seconds=5 * 3600.0, read=0, written=0)
+    line = estimate.line(long, Given(nodes=1, ranks=1, cores=1.0, minutes=120, queue="", limits=""))
+    # Of two hours five minutes are left at the end: three times for five hours.
+    assert line.jobs == 2 * 3
+
+
+@given(st.data())
+def test_sub_volumes_are_counted_as_they_are_cut(tmp_path_factory, data):
+    overlap = data.draw(st.tuples(*[st.integers(1, 20)] * 3))
+    size = [data.draw(st.integers(max(o + 1, 33), 150)) for o in overlap]
+    shards = data.draw(st.integers(1, 9))
+    experiment = experiment_of(
+        tmp_path_factory.mktemp("counted"),
+        inference={"subvolume_size_xyz": size, "overlap_xyz": overlap, "shards": shards},
+    )
+    boxes = tile(Box.sized((0, 0, 0), (400, 300, 200)), size, overlap)
+    flood = stage(experiment, "flood")
+    assert flood.tasks == -(-len(boxes) // min(shards, len(boxes)))
+    assert flood.read == sum(box.voxels for box in boxes)
+    assert flood.core_seconds == pytest.approx(0.001 * boxes[0].voxels / RATES["inference"])
+
+
+def test_blocks_take_the_bytes_that_are_told(tmp_path):
+    experiment = experiment_of(tmp_path, inference={"subvolume_size_xyz": [400, 300, 200]})
+    shape = (200, 300, 400)
+    arrays = {"segmentation": np.zeros(shape, np.int32), "qprob": np.zeros(shape, np.uint8)}
+    write_block(tmp_path / "block", "parameters", arrays)
+    assert stage(experiment, "flood").written == pytest.approx((tmp_path / "block").stat().st_size, rel=0.001)
+
+
+def test_training_is_divided_between_the_ranks(tmp_path):
+    train = stage(experiment_of(tmp_path, training={"fovs": 1000, "batch_size": 4}), "train_network")
+    line = estimate.line(train, Given(nodes=1, ranks=5, cores=1.0, minutes=None, queue="", limits=""))
+    assert line.seconds == pytest.approx(1000 / (5 * RATES["training"]) + estimate.STARTING_SECONDS)
+
+
+def test_calls_are_those_of_the_sub_volumes_that_are_there(tmp_path):
+    experiment = experiment_of(tmp_path)
+    published, _ = estimate.calls_per_voxel(experiment)
+    assert published == pytest.approx(estimate.CALLS["efficient"] / 8**3)
+    for number, calls in enumerate([30, 50]):
+        arrays = {"segmentation": np.zeros((10, 10, 10), np.int32), "count_names": np.array(["network_calls"])}
+        write_block(experiment.inference / "blocks" / f"{number}.block", "x", {**arrays, "counts": np.array([calls])})
+    assert estimate.calls_per_voxel(experiment) == (0.04, "as in the sub-volumes that are flooded already")
+
+
+def test_a_profile_says_how_many_cores_a_rank_has():
+    asked = {"mpi": "aprun", "tasks": 4096, "nodes": 128, "node_cores": 64, "runtime": 180, "workers": 2}
+    assert Given.of(asked) == Given(128, 4096, 2.0, 180, "", "")
+    assert Given.of({"mpi": "", "tasks": 1, "workers": 3, "node_cores": 6}).ranks == 3
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_every_stage_is_printed(tmp_path, capsys):
+    experiment = experiment_of(tmp_path)
+    tuned(tmp_path, experiment)
+    estimate.run(experiment, {})
+    printed = capsys.readouterr().out
+    for rule in ("ingest_image", "partitions", "train_network", "flood", "supervoxels", "region_graph", "neurons"):
+        assert f"\n{rule} " in printed
+    assert "Disk needed: " in printed
+
+
+def test_what_the_queue_does_not_take_is_refused(tmp_path, capsys):
+    experiment = experiment_of(tmp_path)
+    asked = {"nodes": 64, "runtime": 60, "queue": "default", "limits": "128-255: 30m-3h", "tasks": 64, "mpi": "aprun"}
+    tuned(tmp_path, experiment)
+    with pytest.raises(FloodlineError, match="flood: queue default takes jobs of 128-255 nodes, not of 64"):
+        estimate.run(experiment, {"flood": asked})
+    assert "node-hours" in capsys.readouterr().out
+
+
+def test_a_rate_of_another_network_is_refused(tmp_path):
+    experiment = experiment_of(tmp_path)
+    tuned(tmp_path, experiment)
+    experiment = experiment_of(tmp_path, network={"depth": 3})
+    with pytest.raises(FloodlineError, match="was measured with another network"):
+        estimate.run(experiment, {})
