@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -78,6 +81,23 @@ def test_theta_is_found_by_its_name_from_the_root():
     link = ROOT / "theta"
     assert link.is_symlink() and link.resolve() == ROOT / "profiles" / "theta"
     assert not link.readlink().is_absolute()
+
+
+def test_theta_is_found_by_its_name_from_elsewhere_after_the_link_that_is_documented(tmp_path):
+    (command,) = re.findall(r"^mkdir -p .*ln -s.*$", (ROOT / "docs/clusters.md").read_text(), re.MULTILINE)
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment.pop("XDG_CONFIG_HOME", None)
+    subprocess.run(command, shell=True, cwd=ROOT, env=environment, check=True)
+    (tmp_path / "Snakefile").write_text('rule flood:\n    output: "a"\n    shell: "{resources.mpi} true"\n')
+    run = subprocess.run(
+        ["snakemake", "--profile", "theta", "--dry-run", "a"],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        capture_output=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "aprun -N 32" in run.stdout + run.stderr
 
 
 def test_on_theta_everything_is_under_aprun_since_job_scripts_run_on_service_nodes():

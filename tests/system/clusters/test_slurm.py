@@ -66,6 +66,37 @@ def test_after_an_interruption_the_next_start_goes_on_from_the_blocks(cluster, t
 
 
 @pytest.mark.slow
+def test_a_cancelled_job_is_retried_and_goes_on_from_its_blocks(cluster, trained):
+    run = Run(cluster, trained, "slurm", {**SMALL, "retries": 1})
+    with run.start("infer") as running:
+        wait_for(lambda: run.blocks, running)
+        before = run.blocks
+        cluster.run("scancel", jobs_of(cluster, "flood")[-1]["id"])
+        output, _ = running.communicate()
+    assert running.returncode == 0, output
+    assert [job["state"] for job in jobs_of(cluster, "flood")[-2:]] == ["CANCELLED", "COMPLETED"]
+    assert before.items() <= run.blocks.items() and len(run.blocks) == 36
+
+
+ONE_RULE = """
+rule forgetful:
+    output: "done"
+    resources: runtime=1
+    shell: "if [ -e begun ]; then touch done; else touch begun; sleep 300; fi"
+"""
+
+
+@pytest.mark.slow
+def test_a_job_that_does_not_watch_its_time_limit_is_ended_and_retried(cluster, tmp_path):
+    (tmp_path / "Snakefile").write_text(ONE_RULE)
+    run = Run(cluster, tmp_path, "slurm", {**SMALL, "set-threads": {}, "set-resources": {}, "retries": 1})
+    run.options[1] = str(tmp_path / "Snakefile")
+    output = run("done")
+    assert "Error in rule forgetful" in output
+    assert [job["state"] for job in jobs_of(cluster, "forgetful")] == ["TIMEOUT", "COMPLETED"]
+
+
+@pytest.mark.slow
 def test_when_a_node_goes_down_the_job_goes_on_elsewhere(cluster, trained):
     run = Run(cluster, trained, "slurm", SMALL)
     with run.start("infer") as running:
