@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil, prod
 from typing import Any
@@ -208,14 +208,15 @@ def stages(experiment: Experiment, rates: Mapping[str, float], calls: float) -> 
     volume = source.box if config.image.crop_xyz is None else Box.of(config.image.crop_xyz)
     voxels, image = volume.voxels, volume.voxels * np.dtype(source.dtype).itemsize
     segmentation = SEGMENTATION_BYTES * voxels
-    pyramid = 2 * segmentation + image
+    layers = 2 * segmentation + image
+    pyramid = replace(_alone("pyramid", voxels, layers, layers / 7), jobs=3 if config.labels is None else 4)
     return [
         _alone("ingest_image", voxels, image, image),
         *_training(config, volume, rates),
         *_flooding(config, volume, image / voxels, rates["inference"], calls),
         _boxwise("region_graph", voxels, segmentation + image + voxels, 0),
         _boxwise("neurons", voxels, segmentation, segmentation),
-        _alone("pyramid", voxels, pyramid, pyramid / 7),
+        pyramid,
         *([_alone("metrics", voxels, 3 * segmentation, 0)] if config.labels is not None else []),
         _alone("meshes", voxels, segmentation, 0),
         _alone("skeletons", voxels, segmentation, 0),
