@@ -113,3 +113,13 @@ def test_a_stage_that_runs_out_of_time_is_submitted_again_and_is_no_failure(clus
     output = run("infer")
     assert "ran out of time and goes on as" in output
     assert "Error" not in output
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_runs_under_the_profile(cluster, tmp_path, profile):
+    run = submitting(cluster, tmp_path, profile)
+    run()
+    assert (run.results / "report.html").stat().st_size > 0
+    for rule in ON_RANKS:
+        state, _, nodes = states_of(cluster, rule)[-1].partition("|")
+        assert state == "COMPLETED" and nodes.startswith("n["), rule
