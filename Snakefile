@@ -24,6 +24,7 @@ wildcard_constraints:
 
 
 include: "rules/ingest.smk"
+include: "rules/quality.smk"
 include: "rules/labels.smk"
 include: "rules/train.smk"
 include: "rules/infer.smk"

@@ -29,6 +29,24 @@ def section(*keys):
     return {key: values[key] for key in keys}
 
 
+def masked_by(*purposes):
+    """Results that the masks for training sites, seeds or floods are made from, for `input`."""
+    needed = any(
+        mask.kind == "quality" and {*mask.closed_to} & {*purposes}
+        for mask in CONFIG.masks
+    )
+    return ["results/{experiment}/quality/manifest.json"] if needed else []
+
+
+def masks(*purposes):
+    """The masks for training sites, seeds or floods, for `params`."""
+    return [
+        mask.model_dump(mode="json")
+        for mask in CONFIG.masks
+        if {*mask.closed_to} & {*purposes}
+    ]
+
+
 def layers():
     """Layers that this experiment makes."""
     return ["image", "supervoxels", "neurons"] + (["labels"] if CONFIG.labels else [])

@@ -6,6 +6,7 @@ rule flood:
     input:
         image="results/{experiment}/image/manifest.json",
         model="results/{experiment}/model/card.json",
+        masks=masked_by("seeds", "floods"),
     output:
         "results/{experiment}/inference/shards/{shard}.json",
     log:
@@ -20,6 +21,7 @@ rule flood:
         batch=1,
     params:
         config=section("network", "inference"),
+        masks=masks("seeds", "floods"),
     shell:
         f"{LAUNCH}floodline infer results/{{wildcards.experiment}} --shard {{wildcards.shard}}"
         " --workers {resources.workers} --batch {resources.batch} > {log} 2>&1"

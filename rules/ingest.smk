@@ -9,13 +9,17 @@ rule ingest_image:
         "results/{experiment}/logs/ingest_image.log",
     benchmark:
         "results/{experiment}/benchmarks/ingest_image.tsv"
+    threads: 2
     resources:
         tasks=1,
         mpi="",
+        workers=2,
+        memory_mb=1000,
     params:
         config=section("seed", "image", "storage"),
     shell:
-        f"{LAUNCH}floodline ingest results/{{wildcards.experiment}} image > {{log}} 2>&1"
+        f"{LAUNCH}floodline ingest results/{{wildcards.experiment}} image"
+        " --workers {resources.workers} --memory-mb {resources.memory_mb} > {log} 2>&1"
 
 
 rule ingest_labels:
@@ -28,13 +32,17 @@ rule ingest_labels:
         "results/{experiment}/logs/ingest_labels.log",
     benchmark:
         "results/{experiment}/benchmarks/ingest_labels.tsv"
+    threads: 2
     resources:
         tasks=1,
         mpi="",
+        workers=2,
+        memory_mb=1000,
     params:
         config=section("seed", "labels", "storage"),
     shell:
-        f"{LAUNCH}floodline ingest results/{{wildcards.experiment}} labels > {{log}} 2>&1"
+        f"{LAUNCH}floodline ingest results/{{wildcards.experiment}} labels"
+        " --workers {resources.workers} --memory-mb {resources.memory_mb} > {log} 2>&1"
 
 
 rule pyramid:

@@ -4,7 +4,9 @@
 rule partitions:
     """How much of each voxel's neighbourhood its own object fills, in classes."""
     input:
+        image="results/{experiment}/image/manifest.json",
         labels="results/{experiment}/labels/manifest.json",
+        masks=masked_by("sites"),
     output:
         "results/{experiment}/partitions.h5",
     log:
@@ -18,6 +20,7 @@ rule partitions:
         workers=2,
     params:
         config=section("sites", "network"),
+        masks=masks("sites"),
     shell:
         f"{LAUNCH}floodline labels results/{{wildcards.experiment}} partitions"
         " --workers {resources.workers} > {log} 2>&1"

@@ -4,6 +4,7 @@
 rule report_page:
     """One self-contained page, and the provenance of the run."""
     input:
+        quality="results/{experiment}/quality/manifest.json",
         metrics="results/{experiment}/evaluation/metrics.json",
         connectome="results/{experiment}/connectome/neurons.parquet",
         state="results/{experiment}/neuroglancer.json",

@@ -40,9 +40,11 @@ def blocks_of(experiment: Experiment) -> dict[str, bytes]:
 
 
 def change(experiment: Experiment, **inference: object) -> Experiment:
-    """The same folder with other keys of `inference`."""
+    """The same folder with other keys of `inference`, or other `masks`."""
     path = experiment.folder / "config.yaml"
     values = yaml.safe_load(path.read_text())
+    if "masks" in inference:
+        values["masks"] = inference.pop("masks")
     values["inference"].update(inference)
     path.write_text(configuration.dump(configuration.parse(values)))
     return Experiment(experiment.folder)
@@ -223,7 +225,7 @@ def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_
         {"seeds": [{"policy": "peaks", "reversed": True}]},
         {"seeds": [{"policy": "points", "path": str(points)}]},
         {"masks": [{"kind": "volume", "source": source}]},
-        {"seed_masks": [{"kind": "volume", "source": source}]},
+        {"masks": [{"kind": "volume", "source": source, "closed_to": ["seeds"]}]},
         {"shift_mask": {"dx": source, "dy": source}},
         {"initial_segmentation": source},
         {"reference_histogram": str(histogram)},

@@ -5,6 +5,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from hypothesis import HealthCheck, assume, given, settings
@@ -18,6 +19,7 @@ from floodline.geometry import Box
 from floodline.ingest import image as ingest_image
 from floodline.ingest import labels as ingest_labels
 from floodline.manifest import read_json
+from floodline.volumes.histograms import mean_and_stddev
 from floodline.volumes.layer import Layer
 
 SHAPE_ZYX = (13, 17, 21)
@@ -92,7 +94,7 @@ def test_a_crop_keeps_voxels_coordinates_and_statistics(tmp_path, boxes, dtype, 
 
 @given(st.lists(st.integers(0, 65535), min_size=1, max_size=50))
 def test_mean_and_stddev_are_those_of_the_values(values):
-    mean, stddev = ingest_image.mean_and_stddev(np.bincount(values, minlength=65536))
+    mean, stddev = mean_and_stddev(np.bincount(values, minlength=65536))
     assert mean == pytest.approx(np.mean(values))
     assert stddev == pytest.approx(np.std(values), abs=1e-9)
 
@@ -145,7 +147,7 @@ def test_clahe_evens_out_the_contrast_of_each_slice(tmp_path, dtype):
     slice_ = np.vstack(bands).clip(0, 1) * np.iinfo(dtype).max
     array = np.stack([slice_, slice_ // 2, slice_]).astype(dtype)
     clahe = {"kernel_size_xy": [64, 16], "clip_limit": 1.0}
-    exp = experiment(tmp_path, {"source": hdf5_source(tmp_path, array), "clahe": clahe})
+    exp = experiment(tmp_path, {"source": hdf5_source(tmp_path, array), "normalise": {"clahe": clahe}})
     ingest_image.run(exp)
     result = layer(exp, "image")
     assert result.dtype == dtype
@@ -159,7 +161,7 @@ def test_clahe_evens_out_the_contrast_of_each_slice(tmp_path, dtype):
 def test_clahe_of_a_black_slice_leaves_it_flat(tmp_path):
     array = voxels()
     array[4] = 0
-    exp = experiment(tmp_path, {"source": hdf5_source(tmp_path, array), "clahe": {}})
+    exp = experiment(tmp_path, {"source": hdf5_source(tmp_path, array), "normalise": {"clahe": {}}})
     ingest_image.run(exp)
     assert np.ptp(layer(exp, "image")[4]) == 0
 
@@ -265,6 +267,22 @@ def test_supervoxels_become_bodies(tmp_path):
     bodies = np.array([0, 10, 10, 2**60, 0, 5, 1, 1, 8], np.uint64)
     assert np.array_equal(layer(exp, "labels"), bodies[supervoxels])
     assert read_json(exp.manifest("labels"))["objects"] == 5
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_of_supervoxels_may_be_of_other_programs(tmp_path, kind):
+    """... with more columns than are needed, and ids beyond what floating point holds."""
+    table = pd.DataFrame({"supervoxel": [1, 2**60 + 1, 3], "neuron": [10, 2**60 + 3, 10], "score": [0.5, 0.1, 0.2]})
+    path = tmp_path / f"mapping.{kind}"
+    table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path)
+    supervoxels = np.random.default_rng(0).choice([0, 1, 2**60 + 1, 3], SHAPE_ZYX)
+    exp = with_labels(tmp_path, supervoxels, body_table={"path": str(path)})
+    ingest_labels.run(exp)
+    expected = np.select([supervoxels == 0, supervoxels == 2**60 + 1], [0, 2**60 + 3], 10)
+    assert np.array_equal(layer(exp, "labels"), expected.astype(np.uint64))
+    path.write_bytes(b"\x00\x01")
+    with pytest.raises(FloodlineError, match=rf"mapping\.{kind} (cannot be read|is no body table)"):
+        ingest_labels.run(exp)
 
 
 def test_a_supervoxel_without_a_body_is_named(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from floods import flood_with, make_experiment
 from hypothesis import given, settings
@@ -17,9 +18,12 @@ from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
 from floodline.ffn.flood import Floods, drive
 from floodline.ffn.restriction import Restriction, near
-from floodline.geometry import Box
+from floodline.geometry import Box, blocks
 from floodline.inference.masks import restriction_of
+from floodline.labels import partitions
+from floodline.manifest import write_json
 from floodline.volumes.layer import Layer
+from floodline.volumes.masks import masked
 
 OPTIONS = Flood(min_segment_size=1)
 
@@ -94,12 +98,14 @@ SIZE_ZYX = (16, 18, 20)
 BOX = Box.of_array(SIZE_ZYX, START)
 
 
-def experiment(folder: Path, image: np.ndarray | None = None, **inference) -> Experiment:
-    """One sub-volume at START, 8 nm voxels, with these keys of `inference`."""
+def experiment(folder: Path, image: np.ndarray | None = None, masks=(), **inference) -> Experiment:
+    """One sub-volume at START, 8 nm voxels, with these masks and keys of `inference`."""
     image = np.zeros(SIZE_ZYX, np.uint8) if image is None else image
     network = {"weights": "none", "fov_xyz": [3, 3, 3], "deltas_xyz": [1, 1, 1]}
     keys = {"subvolume_size_xyz": image.shape[::-1], "overlap_xyz": [0, 0, 0], "checkpoint_seconds": 1e6, **inference}
-    return make_experiment(folder, image, (1, 1, 1), (0, 0, 0), START, inference=keys, network=network)
+    return make_experiment(
+        folder, image, (1, 1, 1), (0, 0, 0), START, inference=keys, network=network, masks=list(masks)
+    )
 
 
 def hdf5(path: Path, array: np.ndarray) -> dict:
@@ -108,12 +114,12 @@ def hdf5(path: Path, array: np.ndarray) -> dict:
     return {"kind": "hdf5", "path": str(path), "dataset": "data"}
 
 
-def closed_of(exp: Experiment, image: np.ndarray | None = None) -> np.ndarray | None:
-    return restriction_of(exp, BOX, np.zeros(SIZE_ZYX, np.uint8) if image is None else image).closed
+def closed_of(exp: Experiment) -> np.ndarray | None:
+    return restriction_of(exp, BOX).closed
 
 
 def test_without_masks_there_is_no_restriction(tmp_path):
-    assert restriction_of(experiment(tmp_path), BOX, np.zeros(SIZE_ZYX, np.uint8)) == Restriction(None, None)
+    assert restriction_of(experiment(tmp_path), BOX) == Restriction(None, None)
 
 
 def test_boxes_are_in_the_source_s_coordinates(tmp_path):
@@ -134,7 +140,7 @@ def test_grey_values_of_the_image(tmp_path, lowest, highest, invert):
     image = np.random.default_rng(0).integers(0, 256, SIZE_ZYX).astype(np.uint8)
     mask = {"kind": "intensity", "min": lowest, "max": highest, "invert": invert}
     within = (image >= (lowest or 0)) & (image <= (255 if highest is None else highest))
-    np.testing.assert_array_equal(closed_of(experiment(tmp_path, masks=[mask]), image), within != invert)
+    np.testing.assert_array_equal(closed_of(experiment(tmp_path, image, masks=[mask])), within != invert)
 
 
 @pytest.mark.parametrize(
@@ -186,23 +192,24 @@ def test_a_layer_states_its_own_resolution(tmp_path):
 
 def test_masks_that_cannot_be_laid_over_the_image_are_one_sentence(tmp_path):
     source, _ = coarse_layer(tmp_path / "mask", (12, 16, 8))
-    with pytest.raises(FloodlineError, match=r"inference.masks.0 has voxels of .* whole voxels of the image"):
+    with pytest.raises(FloodlineError, match=r"masks.0 has voxels of .* whole voxels of the image"):
         closed_of(experiment(tmp_path, masks=[{"kind": "volume", "source": source}]))
     small = {"kind": "volume", "source": hdf5(tmp_path / "m.h5", np.zeros((20, 20, 20), np.uint8))}
-    with pytest.raises(FloodlineError, match=r"inference.seed_masks.0 covers .* does not hold all of x 10..30"):
-        closed_of(experiment(tmp_path, seed_masks=[small]))
+    with pytest.raises(FloodlineError, match=r"masks.0 covers .* does not hold all of x 10..30"):
+        closed_of(experiment(tmp_path, masks=[small]))
 
 
 def test_several_masks_are_one_and_seeds_may_lie_in_none(tmp_path):
     a, b, c = (
         {"kind": "box", "boxes_xyz": [[list(START), [START[0] + i, START[1] + 5, START[2] + 5]]]} for i in (1, 2, 4)
     )
-    found = restriction_of(experiment(tmp_path, masks=[a, b], seed_masks=[c]), BOX, np.zeros(SIZE_ZYX, np.uint8))
+    for_seeds = {**c, "closed_to": ["seeds"]}
+    found = restriction_of(experiment(tmp_path, masks=[a, b, for_seeds]), BOX)
     assert (found.closed.sum(), found.seedless.sum()) == (2 * 25, 4 * 25)
     assert found.forbids((0, 0, 1))
     assert not found.forbids((0, 0, 2))
     assert found.forbids_seed((0, 0, 2))
-    only_seeds = restriction_of(experiment(tmp_path, seed_masks=[c]), BOX, np.zeros(SIZE_ZYX, np.uint8))
+    only_seeds = restriction_of(experiment(tmp_path, masks=[for_seeds]), BOX)
     assert not only_seeds.forbids((0, 0, 0))
     assert only_seeds.forbids_seed((0, 0, 0))
 
@@ -243,6 +250,109 @@ def test_no_position_sees_a_large_shift(tmp_path, scale, fov_xyz):
         assert closed[z, y, x] == (np.maximum(abs(dx[box]), abs(dy[box])) >= 4).any()
 
 
+# --- kinds that look at the image ------------------------------------------------------------------------------------
+
+
+def masked_in_parts(exp: Experiment, size_xyz: tuple[int, int, int]) -> np.ndarray:
+    """What is closed to sites, asked for box by box."""
+    result = np.zeros(SIZE_ZYX, bool)
+    for box in blocks(BOX, size_xyz):
+        result[box.slices_zyx(START)] = masked(exp, "sites", box)
+    return result
+
+
+def test_the_border_of_the_image(tmp_path):
+    exp = experiment(tmp_path, masks=[{"kind": "border", "width_xyz": [1, 2, 0]}])
+    expected = np.ones(SIZE_ZYX, bool)
+    expected[:, 2:-2, 1:-1] = False
+    np.testing.assert_array_equal(masked_in_parts(exp, (7, 5, 3)), expected)
+    wide = experiment(tmp_path, masks=[{"kind": "border", "width_xyz": [99, 0, 0]}])
+    assert masked_in_parts(wide, (99, 99, 99)).all()
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.tuples(*[st.integers(2, 20)] * 3))
+def test_fill_is_what_squares_of_it_cover(tmp_path_factory, seed, square, size_xyz):
+    rng = np.random.default_rng(seed)
+    image = np.where(rng.random(SIZE_ZYX) < 0.2, 0, 9).astype(np.uint8)
+    image[2:9, 3:12, 4:9] = 0
+    exp = experiment(tmp_path_factory.mktemp("fill"), image, masks=[{"kind": "fill", "square": square}])
+    expected = np.zeros(SIZE_ZYX, bool)
+    empty = np.pad(image == 0, ((0, 0), (square, square), (square, square)), constant_values=True)
+    for y, x in np.ndindex(empty.shape[1] - square + 1, empty.shape[2] - square + 1):
+        inside = empty[:, y : y + square, x : x + square].all(axis=(1, 2))
+        rows = slice(max(0, y - square), max(0, y))
+        columns = slice(max(0, x - square), max(0, x))
+        expected[inside, rows, columns] = True
+    np.testing.assert_array_equal(masked_in_parts(exp, size_xyz), expected)
+
+
+@settings(max_examples=10)
+@given(st.tuples(*[st.integers(0, 3)] * 3), st.tuples(*[st.integers(2, 20)] * 3))
+def test_resin_is_where_the_image_is_featureless(tmp_path_factory, radius_xyz, size_xyz):
+    image = np.random.default_rng(0).normal(128, 40, SIZE_ZYX).clip(0, 255).astype(np.uint8)
+    image[:, :, 9:] = 200 + np.indices((16, 18, 11))[0] % 2
+    mask = {"kind": "resin", "radius_xyz": radius_xyz, "max_stddev": 0.2}
+    exp = experiment(tmp_path_factory.mktemp("resin"), image, masks=[mask])
+    found = masked_in_parts(exp, size_xyz)
+    rx, ry, rz = radius_xyz
+    for z, y, x in [(0, 0, 0), (5, 5, 5), (8, 9, 12), (8, 9, 11), (15, 17, 19), (7, 3, 9)]:
+        around = image[max(0, z - rz) : z + rz + 1, max(0, y - ry) : y + ry + 1, max(0, x - rx) : x + rx + 1]
+        assert found[z, y, x] == (around.std() <= 0.2 * image.std())
+    assert found[:, :, 9 + rx :].all()
+
+
+def test_findings_of_the_quality_control(tmp_path):
+    mask = {"kind": "quality", "findings": ["blurred"], "margin_z": 1}
+    exp = experiment(tmp_path, masks=[mask])
+    with pytest.raises(FloodlineError, match=r"findings.parquet is missing.* run `floodline quality` first"):
+        masked_in_parts(exp, (20, 20, 20))
+    exp.quality.mkdir()
+    rows = [("blurred", 10, 20, 33, 15, 38, 34, 0, 1), ("black", 10, 20, 36, 30, 38, 37, 0, 1)]
+    columns = ["kind", "x0", "y0", "z0", "x1", "y1", "z1", "value", "usual"]
+    pd.DataFrame(rows, columns=columns).to_parquet(exp.quality / "findings.parquet")
+    expected = np.zeros(SIZE_ZYX, bool)
+    expected[2:5, :, :5] = True
+    np.testing.assert_array_equal(masked_in_parts(exp, (8, 8, 8)), expected)
+    with pytest.raises(FloodlineError, match="there is no finding 'blurry'"):
+        experiment(tmp_path, masks=[{"kind": "quality", "findings": ["blurry"]}])
+
+
+# --- training sites --------------------------------------------------------------------------------------------------
+
+
+def test_masks_reach_sites_at_their_own_resolution_and_only_those_for_sites(tmp_path):
+    coarse = np.zeros((6, 6, 6), np.uint8)
+    coarse[3, 3, 3] = 1
+    vessel = {"kind": "volume", "source": hdf5(tmp_path / "m.h5", coarse), "scale_xyz": [8, 8, 8]}
+    for_seeds = {"kind": "box", "boxes_xyz": [[[0, 0, 0], [99, 99, 99]]], "closed_to": ["seeds"]}
+    labels = np.ones((48, 48, 48), np.uint64)
+    values = {
+        "labels": {"source": {"kind": "phantom"}},
+        "sites": {"lom_radius_xyz": [2, 2, 1], "min_size": 0},
+        "masks": [vessel, for_seeds],
+    }
+    exp = make_experiment(tmp_path / "exp", np.zeros(labels.shape, np.uint8), (48, 48, 48), (0, 0, 0), **values)
+    box = Box.of_array(labels.shape)
+    layer = Layer.create(
+        exp.layer("labels"),
+        box=box,
+        dtype="uint64",
+        voxel_size_nm_xyz=(8, 8, 8),
+        chunk_size_xyz=(48, 48, 48),
+        kind="segmentation",
+    )
+    layer.write(box, labels)
+    write_json(exp.manifest("labels"), {"box_xyz": box.corners})
+    partitions.run(exp)
+    with h5py.File(exp.partitions) as file:
+        excluded = file["partitions"][()] == partitions.EXCLUDED
+    expected = np.ones(labels.shape, bool)
+    expected[1:-1, 2:-2, 2:-2] = False
+    expected[23:33, 22:34, 22:34] = True
+    np.testing.assert_array_equal(excluded, expected)
+
+
 # --- end to end ------------------------------------------------------------------------------------------------------
 
 
@@ -259,7 +369,8 @@ def test_masks_of_the_configuration_reach_the_flood(tmp_path):
     assert (split.segmentation[:, :, 8:14] == 0).all(), "the field of view reaches one voxel beyond its centre"
     assert set(np.unique(split.segmentation)) == {0, 1, 2}
     assert split.counts["seeds_masked"] > 0
-    seeds_apart = experiment(tmp_path, image, seed_masks=[{**wall, "invert": True}], **keys)
+    apart = {**wall, "invert": True, "closed_to": ["seeds"]}
+    seeds_apart = experiment(tmp_path, image, masks=[apart], **keys)
     result = flood_with(fill_bright, seeds_apart, BOX, "p")
     assert 7 <= result.origins[0, 3] < 15, "the one place where a flood may start"
     assert len(np.unique(result.segmentation)) == 1

@@ -24,7 +24,7 @@ def test_every_result_is_there(experiment):
         *("training/main/metrics.json", "model/weights.npz", "model/card.json", "inference/manifest.json"),
         *("agglomeration/edges.parquet", "agglomeration/mapping.parquet", "agglomeration/graph.graphml"),
         *("connectome/neurons.parquet", "connectome/contacts.parquet", "connectome/contacts.graphml"),
-        *("evaluation/metrics.json", "report.html", "provenance.json"),
+        *("quality/manifest.json", "evaluation/metrics.json", "report.html", "provenance.json"),
     ):
         assert (folder / name).stat().st_size > 0, name
 
@@ -65,6 +65,14 @@ def test_a_changed_agglomeration_value_reruns_agglomeration_and_what_follows(tin
     assert not planned.keys() & {"ingest_image", "partitions", "train_network", "flood", "supervoxels", "region_graph"}
 
 
+def test_a_mask_reruns_those_that_it_is_closed_to(tiny):
+    everywhere = tiny.planned("--config", "masks=[{kind: quality}]")
+    assert {"partitions", "flood"} <= everywhere.keys()
+    seeds = tiny.planned("--config", "masks=[{kind: border, closed_to: [seeds]}]")
+    assert "flood" in seeds
+    assert not seeds.keys() & {"ingest_image", "partitions", "train_network"}
+
+
 def test_a_changed_network_reruns_training_and_what_follows_and_nothing_before_it(tiny):
     planned = tiny.planned("--config", "training={fovs: 512}")
     assert {"train_network", "flood", "supervoxels", "report_page"} <= planned.keys()
@@ -72,7 +80,8 @@ def test_a_changed_network_reruns_training_and_what_follows_and_nothing_before_i
 
 
 @pytest.mark.parametrize(
-    "target", ["ingest", "labels", "train", "infer", "assemble", "agglomerate", "evaluate", "publish", "report"]
+    "target",
+    ["ingest", "quality", "labels", "train", "infer", "assemble", "agglomerate", "evaluate", "publish", "report"],
 )
 def test_named_targets_exist_and_are_up_to_date(tiny, target):
     assert "Nothing to be done" in tiny(target)

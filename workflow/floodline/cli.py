@@ -141,18 +141,37 @@ def info(
 @app.command(rich_help_panel="Stages")
 def ingest(
     folder: Folder,
-    step: Annotated[Literal["image", "labels", "all"], typer.Argument(help="Which volume.")] = "all",
+    step: Annotated[
+        Literal["image", "labels", "all", "verify"],
+        typer.Argument(help="Which volume; verify: compare what is stored with the checksums of what was written."),
+    ] = "all",
+    workers: Workers = 1,
+    memory_mb: Annotated[int, typer.Option(help="Memory of each of them, megabytes.")] = 1000,
 ) -> None:
     """Read the image and the labels into precomputed layers."""
     experiment = Experiment(folder)
+    if step == "verify":
+        from floodline.ingest import verify
+
+        for layer in ("image", "labels"):
+            if experiment.manifest(layer).is_file():
+                print(verify.run(experiment, layer, workers, memory_mb))
     if step in ("image", "all"):
         from floodline.ingest import image
 
-        image.run(experiment)
+        image.run(experiment, workers, memory_mb)
     if step == "labels" or (step == "all" and experiment.config.labels is not None):
         from floodline.ingest import labels
 
-        labels.run(experiment)
+        labels.run(experiment, workers, memory_mb)
+
+
+@app.command(rich_help_panel="Stages")
+def quality(folder: Folder, workers: Workers = 1) -> None:
+    """Look for damaged sections of the image: missing, repeated, blurred, shifted, saturated."""
+    from floodline.quality import run
+
+    run.run(Experiment(folder), workers)
 
 
 @app.command(rich_help_panel="Stages")

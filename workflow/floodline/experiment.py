@@ -75,6 +75,10 @@ class Experiment:
         return self.folder / "connectome"
 
     @property
+    def quality(self) -> Path:
+        return self.folder / "quality"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "evaluation" / "metrics.json"
 

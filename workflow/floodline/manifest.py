@@ -43,13 +43,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
 
     def write(file: BinaryIO) -> None:
-        file.write(text.encode())
+        file.write(content)
 
     write_atomically(path, write)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

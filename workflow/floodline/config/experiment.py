@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from floodline.config.base import Model, NonNegative, key
 from floodline.config.flooding import Inference
+from floodline.config.masks import Mask
+from floodline.config.quality import Quality
 from floodline.config.results import Evaluation, Publishing
 from floodline.config.segmentation import Agglomeration, Assembly
 from floodline.config.training import Network, Sites, Training
@@ -24,6 +26,8 @@ class Config(Model):
     image: Image = key("The EM volume.")
     labels: Labels | None = key("Proofread labels; null: none, so no training and no scores.", None)
     storage: Storage = key("How layers are stored.", Storage)
+    quality: Quality = key("Quality control of the image.", Quality)
+    masks: tuple[Mask, ...] = key("Places that training sites, seeds or floods keep away from.", ())
     network: Network = key("The network.", Network)
     sites: Sites = key("Training sites.", Sites)
     training: Training | None = key("Training; null: the weights of network.weights are used as they are.", None)

@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from floodline.config.base import (
-    BoxXYZ,
     Fraction,
     MarginXYZ,
     Model,
@@ -15,7 +14,6 @@ from floodline.config.base import (
     Positive,
     Probability,
     SizeXYZ,
-    check_box,
     key,
 )
 from floodline.config.volumes import Source
@@ -131,55 +129,6 @@ Seeds = Annotated[
 ]
 
 
-class _Mask(Model):
-    invert: bool = key("Whether everything else is masked instead.", False)
-
-
-class VolumeMask(_Mask):
-    """Voxels of a volume: a tissue mask or the labels of a tissue classifier."""
-
-    kind: Literal["volume"]
-    source: Source = key("The volume; it covers the image.")
-    scale_xyz: SizeXYZ | None = key(
-        "Image voxels that one of its voxels covers, counted from the origin of the image source's coordinates; null: "
-        "by the voxel size that it states, else 1.",
-        None,
-    )
-    values: tuple[int, ...] | None = key("Values that are masked; null: all but 0, unless min or max is given.", None)
-    min: float | None = key("Masked, too: from this value on; null: from the lowest.", None)
-    max: float | None = key("... up to this one; null: to the highest.", None)
-
-
-class IntensityMask(_Mask):
-    """Grey values of the image itself, as ingested."""
-
-    kind: Literal["intensity"]
-    min: float | None = key("Masked from this grey value on; null: from the lowest.", None)
-    max: float | None = key("... up to this one; null: to the highest.", None)
-
-    @model_validator(mode="after")
-    def _valid(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("a mask by intensity needs min or max")
-        return self
-
-
-class BoxMask(_Mask):
-    """Boxes."""
-
-    kind: Literal["box"]
-    boxes_xyz: tuple[BoxXYZ, ...] = key("In the image source's coordinates.")
-
-    @model_validator(mode="after")
-    def _valid(self) -> Self:
-        for box in self.boxes_xyz:
-            check_box(box, "boxes_xyz")
-        return self
-
-
-Mask = Annotated[VolumeMask | IntensityMask | BoxMask, Field(discriminator="kind")]
-
-
 class ShiftMask(Model):
     """Where neighbouring slices are badly aligned: no field of view may hold a large shift."""
 
@@ -225,8 +174,6 @@ class Inference(Model):
     seeds: tuple[Seeds, ...] = key(
         "Where floods start: one policy after another.", lambda: (PeaksSeeds(policy="peaks"),), min_length=1
     )
-    masks: tuple[Mask, ...] = key("The centre of the field of view never enters these.", ())
-    seed_masks: tuple[Mask, ...] = key("No flood starts in these.", ())
     shift_mask: ShiftMask | None = key("Misaligned places to keep away from; null: none.", None)
     initial_segmentation: Source | None = key(
         "Objects to keep, in the image source's coordinates: floods fill the space between them; null: none.", None

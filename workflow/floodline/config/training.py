@@ -18,7 +18,6 @@ from floodline.config.base import (
     check_box,
     key,
 )
-from floodline.config.volumes import Source
 
 
 class Network(Model):
@@ -64,11 +63,6 @@ class Sites(Model):
     )
     exclusion_xyzr: tuple[tuple[int, int, int, NonNegative], ...] = key(
         "Balls without sites: x, y, z of the centre and the radius, voxels.", ()
-    )
-    mask: Source | None = key(
-        "A volume in the image source's coordinates, not 0 where tissue is damaged: no site sees such a voxel in the "
-        "box of lom_radius_xyz around it; null: none.",
-        None,
     )
     max_per_partition: Positive | None = key(
         "Sites of each partition: as many as the largest has, but at most so many; null: no limit.", 100_000

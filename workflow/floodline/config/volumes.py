@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from floodline.config.base import BoxXYZ, Model, NonNegative, Positive, SizeXYZ, check_box, key
+from floodline.config.base import BoxXYZ, Model, NonNegative, SizeXYZ, check_box, key
+from floodline.config.ingest import Cleaning, Normalisation
 
 PhantomSide = Annotated[int, Field(ge=16)]
 
@@ -90,13 +91,6 @@ Source = Annotated[
 ]
 
 
-class Clahe(Model):
-    """Contrast-limited adaptive histogram equalisation, slice by slice (scikit-image)."""
-
-    kernel_size_xy: tuple[Positive, Positive] = key("Size of the contextual region, voxels.", (64, 64))
-    clip_limit: Annotated[float, Field(gt=0, le=1)] = key("Clipping limit; larger gives more contrast.", 0.01)
-
-
 class Image(Model):
     """The EM volume."""
 
@@ -107,7 +101,7 @@ class Image(Model):
         None,
     )
     crop_xyz: BoxXYZ | None = key("Part of the source to use, in the source's coordinates; null: all.", None)
-    clahe: Clahe | None = key("Contrast equalisation before anything else; null: none.", None)
+    normalise: Normalisation = key("What is done to its grey values before anything else.", Normalisation)
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
@@ -121,8 +115,8 @@ class Image(Model):
 class BodyTable(Model):
     """A table of (supervoxel, body) rows: labels are supervoxels, and the table maps them to neurons."""
 
-    path: str = key("HDF5 file with the table.")
-    dataset: str = key("Dataset of shape (rows, 2).", "transforms")
+    path: str = key("HDF5 file with the table; or a .csv or .parquet whose first two columns are supervoxel and body.")
+    dataset: str = key("Of an HDF5 file: dataset of shape (rows, 2).", "transforms")
 
 
 class Labels(Model):
@@ -134,6 +128,7 @@ class Labels(Model):
         None,
     )
     body_table: BodyTable | None = key("Maps supervoxels to bodies; null: the labels are neurons already.", None)
+    clean: Cleaning = key("What is done to them after that.", Cleaning)
 
 
 class Storage(Model):

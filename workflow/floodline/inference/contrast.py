@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.manifest import read_json
+from floodline.volumes.histograms import matching_table, read_reference
 
 
 def reference_of(experiment: Experiment) -> np.ndarray | None:
     """Cumulative fractions of the reference histogram, one for each grey value; None if none is configured.
 
-    The file holds counts (or fractions) of the grey values, or a rising sequence that ends with 1, which is taken as
-    cumulative already.
-
     Raises:
-        FloodlineError: the file is missing, or is not such a list.
+        FloodlineError: the file is missing, or is no histogram.
     """
     wanted = experiment.config.inference.reference_histogram
     if wanted is None:
         return None
-    path = Path(wanted)
-    try:
-        numbers = np.load(path, allow_pickle=False) if path.suffix == ".npy" else json.loads(path.read_text())
-        values = np.asarray(numbers, dtype=np.float64)
-    except FileNotFoundError:
-        raise FloodlineError(f"{path} does not exist: inference.reference_histogram names it.") from None
-    except (ValueError, TypeError, OSError) as error:
-        raise FloodlineError(f"{path} cannot be read as a histogram: {' '.join(str(error).split())}.") from None
     levels = np.iinfo(read_json(experiment.manifest("image"))["dtype"]).max + 1
-    if values.shape != (levels,) or not np.isfinite(values).all() or values.min() < 0 or values.max() == 0:
-        raise FloodlineError(f"{path} is no histogram of the image: {levels} numbers, none negative, are needed.")
-    if (np.diff(values) >= 0).all() and np.isclose(values[-1], 1):
-        return values
-    return values.cumsum() / values.sum()
+    return read_reference(Path(wanted), levels, "inference.reference_histogram")
 
 
 def normalisation_of(experiment: Experiment, reference: np.ndarray | None) -> tuple[float, float]:
@@ -58,9 +42,6 @@ def normalisation_of(experiment: Experiment, reference: np.ndarray | None) -> tu
 def matched(image: np.ndarray, reference: np.ndarray, left_out: np.ndarray | None = None) -> np.ndarray:
     """Give every z-slice the reference's distribution of grey values, by a table that never reverses their order.
 
-    A grey value whose cumulative fraction in the slice is f becomes the lowest one whose cumulative fraction in the
-    reference is at least f.
-
     Args:
         image: unsigned integers, z, y, x.
         reference: cumulative fractions, one for each grey value.
@@ -72,8 +53,6 @@ def matched(image: np.ndarray, reference: np.ndarray, left_out: np.ndarray | Non
         if counted.size == 0:
             result[z] = slice_
             continue
-        fractions = np.bincount(counted.ravel(), minlength=len(reference)).cumsum() / counted.size
-        # Fractions that are equal but for rounding are equal.
-        table = np.searchsorted(reference, fractions - 1e-9)
-        result[z] = np.minimum(table, len(reference) - 1).astype(image.dtype)[slice_]
+        counts = np.bincount(counted.ravel(), minlength=len(reference))
+        result[z] = matching_table(counts, reference).astype(image.dtype)[slice_]
     return result

@@ -24,27 +24,35 @@ def parameters_of(experiment: Experiment) -> str:
     return hash_of(
         {
             "inference": wanted.model_dump(mode="json", exclude={"shards", "precision", "checkpoint_seconds"}),
+            "masks": [mask.model_dump(mode="json") for mask in _masks(experiment.config)],
             "precision": precision.of_inference(wanted),
             "network": experiment.config.network.model_dump(mode="json", exclude={"weights"}),
             "weights": hash_of_file(experiment.model / "weights.npz"),
             "normalisation": experiment.normalisation(),
             "image": read_json(experiment.manifest("image")),
-            "files": {str(path): _content_of(path) for path in _files(experiment.config)},
+            "files": {str(path): _content_of(path) for path in _files(experiment)},
         }
     )
 
 
-def _files(wanted: config.Config) -> list[Path]:
+def _masks(wanted: config.Config) -> list[config.Mask]:
+    """Masks that floods or their seeds keep away from."""
+    return [mask for mask in wanted.masks if set(mask.closed_to) & {"seeds", "floods"}]
+
+
+def _files(experiment: Experiment) -> list[Path]:
     """Files whose content decides the result, too."""
-    inference = wanted.inference
+    inference = experiment.config.inference
     files = [inference.reference_histogram]
     for policy in inference.seeds:
         if isinstance(policy, config.PointsSeeds):
             files.append(policy.path)
         if isinstance(policy, config.InvertOriginsSeeds):
             files.append(str(Experiment(Path(policy.experiment)).manifest("inference")))
-    masks = [mask for mask in (*inference.masks, *inference.seed_masks) if isinstance(mask, config.VolumeMask)]
-    sources: list[Any] = [mask.source for mask in masks]
+    masks = _masks(experiment.config)
+    if any(isinstance(mask, config.QualityMask) for mask in masks):
+        files.append(str(experiment.quality / "findings.parquet"))
+    sources: list[Any] = [mask.source for mask in masks if isinstance(mask, config.VolumeMask)]
     if inference.shift_mask is not None:
         sources += [inference.shift_mask.dx, inference.shift_mask.dy]
     if inference.initial_segmentation is not None:

@@ -26,12 +26,13 @@ from floodline.geometry import Box
 from floodline.inference.checkpoint import Checkpoint
 from floodline.inference.consensus import agree
 from floodline.inference.contrast import matched, normalisation_of, reference_of
-from floodline.inference.masks import read_scaled, restriction_of
+from floodline.inference.masks import restriction_of
 from floodline.inference.passes import Pass, Policy
 from floodline.inference.result import Result
 from floodline.manifest import DamagedBlock, hash_of, read_block, write_block
 from floodline.segmentation.relabel import compact
 from floodline.volumes.layer import Layer
+from floodline.volumes.scaled import read_scaled
 from floodline.volumes.sources import open_source
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Subvolume:
             FloodlineError: one of them is missing, damaged, or does not cover the sub-volume.
         """
         image = Layer.open(experiment.layer("image")).read(box)
-        restriction = restriction_of(experiment, box, image)
+        restriction = restriction_of(experiment, box)
         reference = reference_of(experiment)
         if reference is not None:
             image = matched(image, reference, restriction.closed)

@@ -36,7 +36,7 @@ def run(experiment: Experiment) -> None:
     if len(centers_xyz) == 0:
         raise FloodlineError(
             f"{experiment.partitions} leaves no training site: everything is excluded (sites.held_out_xyz, "
-            "sites.exclusion_xyzr, sites.mask)."
+            "sites.exclusion_xyzr, masks)."
         )
     write_coordinates(folder / FILE, centers_xyz + np.array(start_xyz), VOLUME_NAME)
     held_out_xyz = held_out.sites(experiment)

@@ -24,7 +24,7 @@ from floodline.manifest import hash_of, read_json
 from floodline.segmentation.sizes import add_sizes, label_sizes
 from floodline.steps import Arrays, Steps
 from floodline.volumes.layer import Layer
-from floodline.volumes.sources import open_source
+from floodline.volumes.masks import decided_by, masked
 
 EXCLUDED = 255
 """Partition of voxels that are no sites: near the border, in an exclusion region, or near a masked voxel."""
@@ -75,16 +75,15 @@ class _Worker:
         self.experiment = Experiment(folder)
         self.box = sites_box(self.experiment)
         self.read = Layer.open(self.experiment.layer("labels")).read
-        self.mask = _mask(self.experiment, self.box)
+        self.mask = _mask(self.experiment)
 
 
 def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
     experiment.partitions.unlink(missing_ok=True)
     box, sites = sites_box(experiment), experiment.config.sites
-    _mask(experiment, box)
     cut = {block.name: block for block in blocks(box, BLOCK_XYZ)}
     values = [read_json(experiment.manifest("labels")), sites.model_dump(mode="json"), experiment.config.lom_radius_xyz]
-    parameters = hash_of([*values, experiment.config.network.fov_xyz])
+    parameters = hash_of([*values, experiment.config.network.fov_xyz, decided_by(experiment, "sites")])
     with Steps[_Worker](experiment.unfinished("partitions"), parameters, hand_out) as todo:
         sizes = todo.do("sizes", {name: partial(_sizes, block) for name, block in cut.items()})
         removed = removed_labels(sizes, sites)
@@ -136,14 +135,13 @@ def sites_box(experiment: Experiment) -> Box:
     return box
 
 
-def _mask(experiment: Experiment, box: Box) -> Read | None:
-    wanted = experiment.config.sites.mask
-    if wanted is None:
-        return None
-    mask = open_source(wanted, experiment.config.seed)
-    if not mask.box.contains(box):
-        raise FloodlineError(f"sites.mask covers {mask.box}, which does not hold all of {box}.")
-    return mask.read
+def _mask(experiment: Experiment) -> Read | None:
+    def read(box: Box) -> np.ndarray:
+        found = masked(experiment, "sites", box)
+        assert found is not None
+        return found
+
+    return read if any("sites" in mask.closed_to for mask in experiment.config.masks) else None
 
 
 def removed_labels(sizes: Iterable[Arrays], sites: config.Sites) -> np.ndarray:

@@ -95,6 +95,24 @@ def distribution(values: np.ndarray, label: str) -> bytes:
     return buffer.getvalue()
 
 
+def profile(profiles: pd.DataFrame, axis: str) -> bytes:
+    """Mean grey value and one standard deviation on either side along an axis, SVG.
+
+    Args:
+        profiles: has the columns `axis`, `place`, `mean` and `stddev`.
+        axis: x, y or z.
+    """
+    own = profiles[profiles["axis"] == axis]
+    own = own.iloc[:: max(1, len(own) // 1000)]
+    with _plot() as (axes, buffer):
+        low, high = own["mean"] - own["stddev"], own["mean"] + own["stddev"]
+        axes.fill_between(own["place"], low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+        axes.plot(own["place"], own["mean"], color=COLOURS[0])
+        axes.set_xlabel(f"{axis}, voxels")
+        axes.set_ylabel("grey value")
+    return buffer.getvalue()
+
+
 def bars(values: Mapping[str, float], label: str) -> bytes:
     """Named numbers as horizontal bars with their values, the first on top, SVG."""
     with _plot(height=0.55 + 0.24 * len(values)) as (axes, buffer):

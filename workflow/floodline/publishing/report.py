@@ -11,7 +11,7 @@ from floodline import config as configuration
 from floodline.experiment import Experiment
 from floodline.geometry import Box
 from floodline.manifest import read_json, write_json, write_text
-from floodline.publishing import curves, page, provenance, scores, training
+from floodline.publishing import curves, inputs, page, provenance, scores, training
 from floodline.publishing.pictures import slices_section
 
 
@@ -35,6 +35,7 @@ def run(experiment: Experiment) -> None:
             f"{experiment.config.name} · floodline",
             _head(experiment, scores.headline(records), neurons, made_with),
             slices_section(experiment),
+            inputs.sections(experiment),
             scores.section(records, _read(experiment.metrics.with_name("worst.json"), [])),
             _neurons(neurons),
             training.section(experiment),

@@ -1,0 +1,1 @@
+"""Quality control of the image: damaged sections, brightness and contrast along the volume."""
