@@ -21,6 +21,7 @@ wildcard_constraints:
     experiment=re.escape(CONFIG.name),
     shard=r"\d+",
     layer="image|labels|supervoxels|neurons",
+    export="[a-z][a-z0-9_]*",
 
 
 include: "rules/ingest.smk"

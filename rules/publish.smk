@@ -105,8 +105,37 @@ rule handover:
         f"{RESULTS}/handover/manifest.json",
 
 
+rule export_neurons:
+    """The neurons in another format; what was written is read back in part."""
+    input:
+        neurons="results/{experiment}/neurons/mips.json",
+    output:
+        "results/{experiment}/exports/{export}.json",
+    log:
+        "results/{experiment}/logs/export_{export}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/export_{export}.tsv"
+    threads: 2
+    resources:
+        tasks=1,
+        mpi="",
+    params:
+        export=lambda wildcards: {
+            export.name: export.model_dump(mode="json") for export in CONFIG.exports
+        }[wildcards.export],
+    shell:
+        f"{LAUNCH}floodline export results/{{wildcards.experiment}} {{wildcards.export}} > {{log}} 2>&1"
+
+
+rule exports:
+    """Target: the neurons in other formats."""
+    input:
+        [f"{RESULTS}/exports/{export.name}.json" for export in CONFIG.exports],
+
+
 rule publish:
     """Target: everything to look at."""
     input:
+        rules.exports.input,
         f"{RESULTS}/neuroglancer.json",
         f"{RESULTS}/connectome/neurons.parquet",

@@ -28,7 +28,10 @@ def experiment(folder: Path, **values: Any) -> Experiment:
 
 
 def layer(
-    path: Path, array: np.ndarray, voxel_size_nm_xyz: tuple[float, float, float] = VOXEL_SIZE_NM_XYZ, chunk: int = 32
+    path: Path | str,
+    array: np.ndarray,
+    voxel_size_nm_xyz: tuple[float, float, float] = VOXEL_SIZE_NM_XYZ,
+    chunk: int = 32,
 ) -> Layer:
     """A layer with this content (z, y, x) that starts at START_XYZ; uint8 is an image, everything else is labels."""
     box = Box.of_array(array.shape, START_XYZ)
@@ -52,7 +55,7 @@ def add(exp: Experiment, name: str, array: np.ndarray) -> Layer:
     if name == "image":
         known |= {"mean": float(array.mean()), "stddev": float(array.std())}
     write_json(exp.manifest(name), known)
-    pyramid.run(exp.layer(name), 1)
+    pyramid.run(exp.layer(name), 1, exp.manifest(name).with_name("mips.json"))
     return made
 
 

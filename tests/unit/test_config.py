@@ -57,7 +57,7 @@ def test_every_key_is_described():
     for model in [schema, *schema["$defs"].values()]:
         for key, value in model.get("properties", {}).items():
             block = schema["$defs"].get(value.get("$ref", "").removeprefix("#/$defs/"), {})
-            assert value.get("description") or block.get("description") or "const" in value, key
+            assert value.get("description") or block.get("description") or {"const", "enum"} & value.keys(), key
 
 
 def test_unknown_keys_are_named_with_the_nearest_right_one():

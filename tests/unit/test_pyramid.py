@@ -52,7 +52,7 @@ def test_a_level_is_made_of_the_voxels_below_it_wherever_the_layer_lies(tmp_path
     box = Box.sized(start, size)
     array = noise(box, "uint8", 255) if kind == "image" else noise(box, "uint64", 2) * np.uint64(2**40)
     written(tmp_path / "layer", box, array, kind)
-    pyramid.run(tmp_path / "layer", 1)
+    pyramid.run(tmp_path / "layer", 1, tmp_path / "layer" / "mips.json")
 
     level = Layer.open(tmp_path / "layer", 1)
     voxels = level.read(level.box)
@@ -71,7 +71,7 @@ def test_a_level_is_made_of_the_voxels_below_it_wherever_the_layer_lies(tmp_path
 def test_levels_end_where_one_fits_in_a_chunk(tmp_path):
     box = Box((0, 0, 0), (40, 33, 9))
     written(tmp_path, box, noise(box, "uint8", 255), "image")
-    pyramid.run(tmp_path, 9)
+    pyramid.run(tmp_path, 9, tmp_path / "mips.json")
     sizes_xyz = [[40, 33, 9], [20, 17, 5], [10, 9, 3], [5, 5, 2]]
     assert read_json(tmp_path / "mips.json") == {
         "levels": 4,
@@ -87,7 +87,7 @@ def test_anisotropic_voxels_become_cubes(tmp_path):
     box = Box((0, 0, 0), (40, 40, 20))
     array = noise(box, "uint8", 255)
     written(tmp_path, box, array, "image", voxel_size=(4, 4, 12))
-    pyramid.run(tmp_path, 3)
+    pyramid.run(tmp_path, 3, tmp_path / "mips.json")
     found = [read["voxel_size_nm_xyz"] for read in read_json(tmp_path / "mips.json")["sizes"]]
     assert found == [[4, 4, 12], [8, 8, 12], [16, 16, 24], [32, 32, 48]]
     half = Layer.open(tmp_path, 1)
@@ -98,16 +98,16 @@ def test_anisotropic_voxels_become_cubes(tmp_path):
 def test_without_levels_the_file_says_so(tmp_path):
     box = Box((0, 0, 0), (20, 20, 20))
     written(tmp_path, box, noise(box, "uint8", 255), "image")
-    pyramid.run(tmp_path, 0)
+    pyramid.run(tmp_path, 0, tmp_path / "mips.json")
     assert read_json(tmp_path / "mips.json")["levels"] == 1
 
 
 def test_fewer_levels_leave_nothing_of_more(tmp_path):
     box = Box((0, 0, 0), (40, 40, 40))
     written(tmp_path, box, noise(box, "uint8", 255), "image")
-    pyramid.run(tmp_path, 2)
+    pyramid.run(tmp_path, 2, tmp_path / "mips.json")
     folders = {path.name for path in tmp_path.iterdir() if path.is_dir()}
-    pyramid.run(tmp_path, 1)
+    pyramid.run(tmp_path, 1, tmp_path / "mips.json")
     assert folders == {"8_8_8", "16_16_16", "32_32_32"}
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"8_8_8", "16_16_16"}
     with pytest.raises(FloodlineError, match="no level 2"):
@@ -117,10 +117,10 @@ def test_fewer_levels_leave_nothing_of_more(tmp_path):
 def test_a_missing_chunk_is_found_and_nothing_passes_for_whole(tmp_path):
     box = Box((0, 0, 0), (20, 20, 20))
     written(tmp_path, box, noise(box, "uint8", 255), "image")
-    pyramid.run(tmp_path, 1)
+    pyramid.run(tmp_path, 1, tmp_path / "mips.json")
     (tmp_path / "8_8_8" / "8-16_0-8_16-20").unlink()
     with pytest.raises(FloodlineError, match="lacks chunks"):
-        pyramid.run(tmp_path, 1)
+        pyramid.run(tmp_path, 1, tmp_path / "mips.json")
     assert not (tmp_path / "mips.json").exists()
 
 
@@ -129,7 +129,7 @@ def test_what_info_says_of_meshes_stays(tmp_path):
     written(tmp_path, box, noise(box, "uint64", 3), "segmentation")
     info = read_json(tmp_path / "info") | {"mesh": "mesh"}
     (tmp_path / "info").write_text(json.dumps(info))
-    pyramid.run(tmp_path, 1)
+    pyramid.run(tmp_path, 1, tmp_path / "mips.json")
     assert read_json(tmp_path / "info")["mesh"] == "mesh"
 
 
@@ -137,7 +137,7 @@ def test_the_same_voxels_give_the_same_bytes(tmp_path):
     box = Box((3, 4, 5), (23, 24, 25))
     for name in ("a", "b"):
         written(tmp_path / name, box, noise(box, "uint64", 3), "segmentation")
-        pyramid.run(tmp_path / name, 1)
+        pyramid.run(tmp_path / name, 1, tmp_path / name / "mips.json")
     a, b = (
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in (tmp_path / "a", tmp_path / "b")

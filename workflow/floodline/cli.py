@@ -183,7 +183,8 @@ def pyramid(
     from floodline.volumes import pyramid as pyramids
 
     experiment = Experiment(folder)
-    pyramids.run(experiment.layer(layer), experiment.config.storage.mips)
+    summary = experiment.manifest(layer).with_name("mips.json")
+    pyramids.run(experiment.layer(layer), experiment.config.storage.mips, summary)
 
 
 @app.command(rich_help_panel="Stages")
@@ -309,6 +310,21 @@ def publish(
         from floodline.publishing import handover
 
         handover.run(experiment)
+
+
+@app.command(rich_help_panel="Stages")
+def export(
+    folder: Folder,
+    name: Annotated[
+        str | None, typer.Argument(help="Of the configuration's exports; without it: all.", show_default=False)
+    ] = None,
+) -> None:
+    """Write the neurons in other formats, and read back a part of them."""
+    from floodline.publishing import export as exporting
+
+    experiment = Experiment(folder)
+    for one in [each.name for each in experiment.config.exports] if name is None else [name]:
+        exporting.run(experiment, one)
 
 
 @app.command(rich_help_panel="Stages")

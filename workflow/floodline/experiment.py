@@ -19,7 +19,8 @@ class Experiment:
     """`results/<experiment>/`, with the names that the stages agree on.
 
     A layer is a folder in Neuroglancer's precomputed format with a `manifest.json`, which is written last and is the
-    output that Snakemake sees.
+    output that Snakemake sees. Voxels, meshes and skeletons may lie in an object store (`storage.layers`); manifests
+    and tables are always here.
     """
 
     folder: Path
@@ -38,9 +39,11 @@ class Experiment:
             )
         return configuration.load(path)
 
-    def layer(self, name: str) -> Path:
-        """Folder of a layer: image, labels, supervoxels or neurons."""
-        return self.folder / name
+    def layer(self, name: str) -> Path | str:
+        """Folder or URL of a layer: image, labels, supervoxels, flood_probability or neurons."""
+        if self.config.storage.layers is None:
+            return self.folder / name
+        return f"{self.config.storage.layers.rstrip('/')}/{self.config.name}/{name}"
 
     def manifest(self, name: str) -> Path:
         """The manifest of a layer or of the inference block store."""

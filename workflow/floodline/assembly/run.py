@@ -73,7 +73,8 @@ class _Worker:
 
 
 def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
-    experiment.manifest("supervoxels").unlink(missing_ok=True)
+    for name, _, _ in LAYERS:
+        experiment.manifest(name).unlink(missing_ok=True)
     store = BlockStore.open(experiment)
     grid = Grid(store.boxes)
     with Steps(experiment.unfinished("assembly"), _parameters(experiment), hand_out) as todo:
@@ -174,7 +175,7 @@ def _write_layers(
 
 
 def _write_tables(experiment: Experiment, overlaps: Iterable[pd.DataFrame], pieces: Pieces, joining: Joining) -> None:
-    folder = experiment.layer("supervoxels")
+    folder = experiment.manifest("supervoxels").parent
     _write_parquet(folder / "overlaps.parquet", of_supervoxels(overlaps, joining.supervoxel))
     table = {
         "subvolume": pieces.subvolume,

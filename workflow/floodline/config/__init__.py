@@ -52,6 +52,7 @@ from floodline.config.reading import (
 )
 from floodline.config.results import (
     Evaluation,
+    Export,
     NamedBox,
     NamedSource,
     Publishing,
@@ -102,6 +103,7 @@ __all__ = [
     "Defects",
     "DenseSeeds",
     "Evaluation",
+    "Export",
     "FileSource",
     "FillEmptySpaceSeeds",
     "FillMask",

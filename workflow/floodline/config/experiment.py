@@ -10,7 +10,7 @@ from floodline.config.base import Model, NonNegative, key
 from floodline.config.flooding import Inference
 from floodline.config.masks import Mask
 from floodline.config.quality import Quality
-from floodline.config.results import Evaluation, Publishing
+from floodline.config.results import Evaluation, Export, Publishing
 from floodline.config.segmentation import Agglomeration, Assembly
 from floodline.config.training import Network, Sites, Training
 from floodline.config.volumes import Image, Labels, Storage
@@ -36,6 +36,7 @@ class Config(Model):
     agglomeration: Agglomeration = key("Supervoxels to neurons.", Agglomeration)
     evaluation: Evaluation = key("Scores.", Evaluation)
     publishing: Publishing = key("Meshes and skeletons.", Publishing)
+    exports: tuple[Export, ...] = key("The neurons in other formats.", ())
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
@@ -43,6 +44,9 @@ class Config(Model):
             raise ValueError("either training or network.weights must be given, else there is no network to flood with")
         if self.training is not None and self.labels is None:
             raise ValueError("training needs labels")
+        names = [export.name for export in self.exports]
+        if len(set(names)) != len(names):
+            raise ValueError("exports must have different names")
         overlap = self.inference.overlap_xyz or (0, 0, 0)
         if any(o >= s for o, s in zip(overlap, self.inference.subvolume_size_xyz, strict=True)):
             raise ValueError("inference.overlap_xyz must be smaller than inference.subvolume_size_xyz")

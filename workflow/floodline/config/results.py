@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -68,3 +68,25 @@ class Publishing(Model):
     contact_gap_nm: NonNegative = key(
         "Neurons touch where the centres of their voxels are at most this far apart and no other neuron is between.", 60
     )
+
+
+class Export(Model):
+    """The neurons once more, in a format that another program wants. Each is read back in part and compared."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = key("Its name in exports/.")
+    kind: Literal["precomputed", "ome_zarr", "n5", "hdf5"] = key(
+        "The format; all have the levels of the neurons' pyramid, but for HDF5, which has the finest."
+    )
+    path: str | None = key("File, folder or URL to write, and to replace; null: exports/<name> with an ending.", None)
+    chunk_size_xyz: SizeXYZ = key("Size of its chunks, voxels.", (64, 64, 64))
+    encoding: Literal["compressed_segmentation", "crackle", "raw"] = key(
+        "precomputed: how chunks are compressed.", "compressed_segmentation"
+    )
+    sharded: bool = key("precomputed: few large files in place of one a chunk.", False)
+    version: Literal["0.4", "0.5"] = key("ome_zarr: 0.4 is of Zarr 2, 0.5 of Zarr 3.", "0.5")
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if self.kind == "hdf5" and "://" in (self.path or ""):
+            raise ValueError("an HDF5 file is written to a local path")
+        return self

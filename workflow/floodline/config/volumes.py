@@ -134,5 +134,10 @@ class Labels(Model):
 class Storage(Model):
     """How layers are stored."""
 
+    layers: Annotated[str, Field(pattern=r"^(s3|gs)://[^/]+(/.*)?$")] | None = key(
+        "Where the voxels of all layers, meshes and skeletons go, below the experiment's name: s3://bucket/prefix or "
+        "gs://bucket/prefix; null: into the experiment's folder. Manifests, tables and blocks stay in the folder.",
+        None,
+    )
     chunk_size_xyz: SizeXYZ = key("Chunks of the precomputed layers, voxels.", (64, 64, 64))
     mips: NonNegative = key("Coarser levels of each pyramid, at most.", 2)

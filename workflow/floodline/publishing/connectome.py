@@ -197,7 +197,7 @@ def _neurons(sizes: list[pd.DataFrame], surfaces: list[pd.DataFrame], layer: Lay
     return neurons
 
 
-def skeleton_lengths(neurons: Path) -> pd.DataFrame:
+def skeleton_lengths(neurons: Path | str) -> pd.DataFrame:
     """Cable length (nm) and number of branch points of every skeleton, by neuron; empty if there are none."""
     rows = {s.id: (s.cable_length(), len(s.branches())) for s in skeletons.read(neurons)}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["cable_nm", "branch_points"], dtype=float)

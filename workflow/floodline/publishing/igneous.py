@@ -2,7 +2,8 @@
 
 igneous edits the `info` and `provenance` of the layer that it works on, keeps what an earlier run left, and tells of
 some failures by nothing but a missing file. So it works on a stand-in: a folder beside the layer with a copy of `info`
-and a link to the voxels. What it made is checked there, and only then takes its place in the layer.
+and a link to the voxels, or, of a layer in an object store, a copy of them. What it made is checked there, and only
+then takes its place in the layer.
 """
 
 from __future__ import annotations
@@ -23,9 +24,20 @@ import numpy as np
 from floodline.config import Publishing
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.manifest import read_json, write_json
+from floodline.manifest import write_json
 from floodline.publishing.sizes import sizes
-from floodline.volumes.layer import Layer
+from floodline.volumes.layer import Layer, open_cloud_volume
+from floodline.volumes.remote import (
+    cloud_files,
+    copy,
+    exists,
+    is_url,
+    name_of,
+    reaching,
+    read_info,
+    remove,
+    write_info,
+)
 
 logger = logging.getLogger("floodline")
 
@@ -43,14 +55,15 @@ def make(experiment: Experiment, kind: Kind, forge: list[str], merge: list[str])
         FloodlineError: there are no neurons, or igneous failed.
     """
     neurons, publishing = experiment.layer("neurons"), experiment.config.publishing
-    manifest = neurons / f"{kind}.json"
+    manifest = experiment.manifest("neurons").with_name(f"{kind}.json")
     manifest.unlink(missing_ok=True)
-    shutil.rmtree(neurons / kind, ignore_errors=True)
+    remove(neurons, kind)
     register(neurons)
 
     ids, voxels = sizes(Layer.open(neurons))
     wanted = ids[voxels >= publishing.min_voxels].tolist()
     made: set[int] = set()
+    size = 0
     if wanted:
         stand_in = experiment.folder / f".{kind}.partial"
         shutil.rmtree(stand_in, ignore_errors=True)
@@ -65,8 +78,12 @@ def make(experiment: Experiment, kind: Kind, forge: list[str], merge: list[str])
         _igneous([*merge, layer_url])
         made = finished(stand_in, kind)
         _tidy(stand_in / kind)
-        (stand_in / kind).rename(neurons / kind)
+        size = sum(file.stat().st_size for file in (stand_in / kind).glob("*"))
         shutil.rmtree(stats)
+        if is_url(neurons):
+            copy(stand_in / kind, name_of(neurons, kind))
+        else:
+            (stand_in / kind).rename(Path(neurons) / kind)
         shutil.rmtree(stand_in)
         register(neurons)
 
@@ -79,17 +96,17 @@ def make(experiment: Experiment, kind: Kind, forge: list[str], merge: list[str])
             "neurons": len(wanted) - len(without),
             "without": without,
             "min_voxels": publishing.min_voxels,
-            "bytes": sum(file.stat().st_size for file in (neurons / kind).glob("*")),
+            "bytes": size,
         },
     )
 
 
-def register(neurons: Path) -> None:
+def register(neurons: Path | str) -> None:
     """Let `info` name the meshes and skeletons that are there, and no others: a viewer gives up on a dangling name."""
-    info = read_json(neurons / "info")
+    info = read_info(neurons)
     rest = {key: value for key, value in info.items() if key not in ("mesh", "skeletons")}
-    there = {kind: kind for kind in ("mesh", "skeletons") if (neurons / kind / "info").is_file()}
-    write_json(neurons / "info", rest | there)
+    there = {kind: kind for kind in ("mesh", "skeletons") if exists(neurons, f"{kind}/info")}
+    write_info(neurons, rest | there)
 
 
 def tasks_of(layer: Layer, publishing: Publishing) -> int:
@@ -106,22 +123,25 @@ def _pieces(publishing: Publishing) -> list[str]:
     return ["--mip", "0", "--shape", shape, *limit, *(["--sharded"] if publishing.sharded else [])]
 
 
-def _set_up(stand_in: Path, neurons: Path, kind: Kind, voxels: dict[int, int]) -> Path:
+def _set_up(stand_in: Path, neurons: Path | str, kind: Kind, voxels: dict[int, int]) -> Path:
     """Make the folder that igneous works in, and the table of sizes that its --dust-global reads.
 
     Returns:
-        the folder of that table; it lies in the layer, beside the voxels.
+        the folder of that table; it lies beside the voxels, in a local layer itself.
     """
     from mapbuffer import IntMap
 
-    info = read_json(neurons / "info")
+    info = read_info(neurons)
     info["scales"] = info["scales"][:1]
     scale = info["scales"][0]["key"]
     stand_in.mkdir()
     # Without its key igneous would choose a folder's name itself.
     write_json(stand_in / "info", info | {kind: kind})
-    (stand_in / scale).symlink_to((neurons / scale).absolute(), target_is_directory=True)
-    stats = neurons / scale / "stats"
+    if is_url(neurons):
+        copy(name_of(neurons, scale), stand_in / scale)
+    else:
+        (stand_in / scale).symlink_to((Path(neurons) / scale).absolute(), target_is_directory=True)
+    stats = stand_in / scale / "stats"
     stats.mkdir(exist_ok=True)
     (stats / "voxel_counts.im").write_bytes(IntMap(voxels).tobytes())
     return stats
@@ -152,18 +172,19 @@ def _igneous(arguments: list[str]) -> None:
         raise FloodlineError(f"`{command}` ended with status {done.returncode}: {last}")
 
 
-def finished(layer: Path, kind: Kind) -> set[int]:
+def finished(layer: Path | str, kind: Kind) -> set[int]:
     """Neurons whose mesh or skeleton is there, whole files and shards alike."""
-    folder = layer / kind
-    if "sharding" in read_json(folder / "info"):
-        from cloudvolume import CloudVolume
-
-        volume = CloudVolume(f"file://{layer.absolute()}", progress=False)
-        reader = (volume.mesh if kind == "mesh" else volume.skeleton).reader
-        return {int(i) for shard in folder.glob("*.shard") for i in reader.list_labels(f"{kind}/{shard.name}")}
+    folder = name_of(layer, kind)
+    with reaching(folder, "read"):
+        names = list(cloud_files(folder).list())
+        if "sharding" in read_info(folder):
+            volume = open_cloud_volume(layer)
+            reader = (volume.mesh if kind == "mesh" else volume.skeleton).reader
+            shards = [name for name in names if name.endswith(".shard")]
+            return {int(label) for shard in shards for label in reader.list_labels(f"{kind}/{shard}")}
     # A mesh of several levels of detail is an index and its data; a skeleton is one file.
     pattern = r"(\d+)\.index" if kind == "mesh" else r"(\d+)(\.gz)?"
-    return {int(match[1]) for file in folder.iterdir() if (match := re.fullmatch(pattern, file.name))}
+    return {int(match[1]) for name in names if (match := re.fullmatch(pattern, name))}
 
 
 def _tidy(folder: Path) -> None:

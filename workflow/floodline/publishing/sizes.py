@@ -25,7 +25,7 @@ def sizes(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     return label_sizes(layer.read(block) for block in todo)
 
 
-def largest_neurons(neurons: Path, count: int, *manifests: Path) -> list[int]:
+def largest_neurons(neurons: Path | str, count: int, *manifests: Path) -> list[int]:
     """The largest neurons, largest first, that have everything that these manifests of meshes or skeletons list."""
     ids, voxels = sizes(Layer.open(neurons))
     lacking: set[int] = set()

@@ -7,6 +7,8 @@ from typing import Any
 
 from floodline.experiment import Experiment
 from floodline.publishing import igneous
+from floodline.volumes.layer import open_cloud_volume
+from floodline.volumes.remote import exists, reaching
 
 
 def run(experiment: Experiment) -> None:
@@ -28,11 +30,10 @@ def run(experiment: Experiment) -> None:
     )
 
 
-def read(neurons: Path) -> list[Any]:
+def read(neurons: Path | str) -> list[Any]:
     """Every skeleton of the neurons layer, as CloudVolume's `Skeleton`s (vertices and radii in nanometres)."""
-    from cloudvolume import CloudVolume
-
-    if not (neurons / "skeletons" / "info").is_file():
+    if not exists(neurons, "skeletons/info"):
         return []
     there = sorted(igneous.finished(neurons, "skeletons"))
-    return CloudVolume(f"file://{neurons.absolute()}", progress=False).skeleton.get(there) if there else []
+    with reaching(neurons, "read"):
+        return open_cloud_volume(neurons).skeleton.get(there) if there else []

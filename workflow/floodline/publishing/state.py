@@ -44,7 +44,8 @@ def build(experiment: Experiment, data_url: str) -> dict[str, Any]:
             )
     neurons = experiment.layer("neurons")
     # A selected segment without a mesh or skeleton keeps the viewer waiting for ever.
-    manifests = [path for kind in ("mesh", "skeletons") if (path := neurons / f"{kind}.json").is_file()]
+    made = [experiment.manifest("neurons").with_name(f"{kind}.json") for kind in ("mesh", "skeletons")]
+    manifests = [path for path in made if path.is_file()]
     if layers[-1]["name"] == "neurons" and manifests:
         selected = [str(label) for label in largest_neurons(neurons, SELECTED, *manifests)]
         layers[-1]["segments"] = selected

@@ -7,7 +7,8 @@
 /data/           the experiment's folder
 
 The browser itself fills in the address, so that ports forwarded by ssh, proxies and their path prefixes all work.
-Nothing can be written, and no file outside of the experiment's folder is served, whatever links point to it.
+Nothing can be written, and no file outside of the experiment's folder is served, whatever links point to it; layers
+in an object store are fetched from there, with the credentials of who runs the command.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from urllib.parse import unquote, urlsplit
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.publishing import state
+from floodline.volumes.remote import cloud_files, is_url, reaching
 
 logger = logging.getLogger("floodline")
 
+LAYERS = ("image", *state.SEGMENTATIONS)
 LOOPBACK = ("127.0.0.1", "localhost")
 OPENING = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>floodline</title>
 <link rel="icon" href="data:,"></head><body><p id="p">Opening the viewer.</p><script>
@@ -171,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
             case "events":
                 self._events()
             case "data":
-                self._file(inside(self.server.folder, rest))
+                self._data(rest)
             case _:
                 self._file(None)
         return None
@@ -218,23 +221,45 @@ class Handler(BaseHTTPRequestHandler):
         if path is None or file is None:
             return self._sentence(HTTPStatus.NOT_FOUND, "there is no such file here")
         with file:
-            size = file.seek(0, 2)
-            content_type = TYPES.get(path.suffix, "application/octet-stream")
-            wanted = byte_range(self.headers.get("Range", ""), size)
-            if wanted is None:
-                self._head(HTTPStatus.OK, content_type, size, Accept_Ranges="bytes")
-                wanted = range(size)
-            elif not wanted:
-                return self._sentence(
-                    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "no such bytes", Content_Range=f"bytes */{size}"
-                )
-            else:
-                where = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
-                self._head(HTTPStatus.PARTIAL_CONTENT, content_type, len(wanted), Content_Range=where)
+            wanted = self._wanted(file.seek(0, 2), TYPES.get(path.suffix, "application/octet-stream"))
             if self.command == "GET":
                 file.seek(wanted.start)
                 for start in range(0, len(wanted), PIECE_BYTES):
                     self.wfile.write(file.read(min(PIECE_BYTES, len(wanted) - start)))
+        return None
+
+    def _wanted(self, size: int, content_type: str) -> range:
+        """Answer with the head of a file of this size; the bytes that are to follow it."""
+        wanted = byte_range(self.headers.get("Range", ""), size)
+        if wanted is None:
+            self._head(HTTPStatus.OK, content_type, size, Accept_Ranges="bytes")
+            return range(size)
+        if not wanted:
+            self._sentence(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "no such bytes", Content_Range=f"bytes */{size}")
+            return range(0)
+        where = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+        self._head(HTTPStatus.PARTIAL_CONTENT, content_type, len(wanted), Content_Range=where)
+        return wanted
+
+    def _data(self, rest: str) -> None:
+        """A file of the experiment's folder, or of a layer that lies in an object store."""
+        path, (layer, _, key) = inside(self.server.folder, rest), rest.partition("/")
+        location = self.server.experiment.layer(layer) if layer in LAYERS else self.server.folder
+        if path is not None or not is_url(location) or not key or ".." in key.split("/"):
+            return self._file(path)
+        try:
+            with reaching(location, "read"):
+                files = cloud_files(location)
+                size = files.size(key)
+                if size is None:
+                    return self._file(None)
+                # Two requests, so that a browser that asks for a part gets no more.
+                wanted = self._wanted(size, "application/octet-stream")
+                if self.command == "GET" and wanted:
+                    self.wfile.write(files.get({"path": key, "start": wanted.start, "end": wanted.stop}, raw=True))
+        except FloodlineError as error:
+            logger.warning("%s", error)
+            self.close_connection = True
         return None
 
     def _events(self) -> None:

@@ -161,15 +161,15 @@ def _zarr_placement(node: Node, group: Node) -> Placement:
     """By OME-Zarr's transformations; of plain arrays by attributes."""
     multiscale = _multiscale(group)
     path = node.location.rstrip("/").rpartition("/")[2]
-    for dataset in (multiscale or {}).get("datasets", []):
-        if multiscale is not None and (dataset["path"] == path or (group is not node and len(dataset["path"]) == 0)):
+    for dataset in multiscale["datasets"] if multiscale else []:
+        if multiscale is not None and dataset["path"].rpartition("/")[2] == path:
             return _of_ome(node.location, multiscale, dataset)
     attributes = node.attributes
     for name in ("resolution", "voxel_size"):
         if np.size(attributes.get(name, ())) == 3:
             units = attributes.get("units")
             units_zyx = units if isinstance(units, list) and len(units) == 3 else ["nm"] * 3
-            offset = attributes.get("offset", ())
+            offset: Any = attributes.get("offset", ())
             return placed(
                 node.location, attributes[name][::-1], units_zyx[::-1], offset[::-1] if np.size(offset) == 3 else None
             )
@@ -192,7 +192,18 @@ def _of_ome(name: str, multiscale: dict[str, Any], dataset: dict[str, Any]) -> P
     if names[-3:] != ["z", "y", "x"]:
         raise FloodlineError(f"{name} has the axes {names}: z, y, x must be the last, in this order.")
     units = [axis.get("unit") for axis in axes[-3:]]
-    return placed(name, scale[-3:][::-1], units[::-1], translation[-3:][::-1])
+    # OME-Zarr places the centres of voxels: those of a level of larger voxels lie half of the difference further in.
+    # Not everybody writes it so; where voxels begin is what fits better.
+    ratio = _scale_of(multiscale["datasets"][0], len(axes)) / _scale_of(dataset, len(axes))
+    corner = translation - scale * (1 - ratio) / 2
+    far = [np.abs(place / scale - np.rint(place / scale))[-3:].max() for place in (translation, corner)]
+    place = corner if far[1] < far[0] else translation
+    return placed(name, scale[-3:][::-1], units[::-1], place[-3:][::-1])
+
+
+def _scale_of(dataset: dict[str, Any], axes: int) -> np.ndarray:
+    scales = [one["scale"] for one in dataset.get("coordinateTransformations", []) if one.get("type") == "scale"]
+    return np.asarray(scales[0] if scales else [1] * axes, float)
 
 
 def _n5_placement(node: Node, group: Node) -> Placement:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,8 +11,12 @@ import numpy as np
 from floodline.errors import FloodlineError
 from floodline.geometry import Box, Triple, triple
 from floodline.volumes.arrays import Storage
+from floodline.volumes.remote import cloud_files, cloud_volume_class, is_url, name_of, reaching, remove, secrets
 
 Kind = Literal["image", "segmentation"]
+
+SHARD_BYTES = 2**28
+"""Voxels of a shard, before they are compressed."""
 
 
 class Layer:
@@ -33,44 +35,54 @@ class Layer:
         x, y, z = (float(size) for size in cloud_volume.resolution)
         self.voxel_size_nm_xyz: tuple[float, float, float] = (x, y, z)
         self.chunk_size_xyz: Triple = triple(cloud_volume.chunk_size)
-        sharded = ", sharded" if cloud_volume.scale.get("sharding") else ""
+        self._sharded = bool(cloud_volume.scale.get("sharding"))
+        sharded = ", sharded" if self._sharded else ""
         self.stored = Storage(self.chunk_size_xyz, f"{cloud_volume.encoding}{sharded}")
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        path: Path | str,
         *,
         box: Box,
         dtype: str,
         voxel_size_nm_xyz: Sequence[float],
         chunk_size_xyz: Sequence[int],
         kind: Kind,
+        encoding: str | None = None,
+        sharded: bool = False,
     ) -> Self:
-        """Make an empty layer in a local folder, and delete what was there.
+        """Make an empty layer in a folder or an object store, and delete what was there.
+
+        Args:
+            encoding: of its chunks; None: `compressed_segmentation` for a segmentation, `raw` for an image.
+            sharded: few large files in place of one a chunk; whole files are then written, `write_size_xyz` each.
 
         Chunks are stored without gzip, whose header holds the time and would make every run's bytes differ;
         segmentations are small all the same by Neuroglancer's `compressed_segmentation`.
+
+        Raises:
+            FloodlineError: the place cannot be written.
         """
-        # A layer is whole when it has a manifest, so that goes before anything else does.
-        (path / "manifest.json").unlink(missing_ok=True)
-        shutil.rmtree(path, ignore_errors=True)
-        cloud_volume_class = _cloud_volume_class()
-        info = cloud_volume_class.create_new_info(
+        # A layer in a folder is whole when it has a manifest, so that goes before anything else does.
+        if not is_url(path):
+            (Path(path) / "manifest.json").unlink(missing_ok=True)
+        remove(path)
+        info = cloud_volume_class().create_new_info(
             num_channels=1,
             layer_type=kind,
             data_type=np.dtype(dtype).name,
-            encoding="compressed_segmentation" if kind == "segmentation" else "raw",
+            encoding=encoding or ("compressed_segmentation" if kind == "segmentation" else "raw"),
             resolution=list(voxel_size_nm_xyz),
             voxel_offset=list(box.start_xyz),
             volume_size=list(box.size_xyz),
             chunk_size=list(chunk_size_xyz),
         )
-        cloud_volume = cloud_volume_class(_url(path), info=info, compress=False, progress=False)
-        try:
+        if sharded:
+            info["scales"][0]["sharding"] = _sharding(box, chunk_size_xyz, dtype)
+        with reaching(path, "written"):
+            cloud_volume = open_cloud_volume(path, info=info)
             cloud_volume.commit_info()
-        except OSError as error:
-            raise FloodlineError(f"cannot write the layer {path}: {error.strerror or error}.") from error
         return cls(path, cloud_volume)
 
     @classmethod
@@ -78,13 +90,14 @@ class Layer:
         """Open a level of a layer's pyramid, in a folder or at a URL that CloudVolume knows.
 
         Raises:
-            FloodlineError: there is no layer, or it has no such level, or more than one channel.
+            FloodlineError: there is no layer, it cannot be reached, or it has no such level, or more than one channel.
         """
-        cloud_volume_class = _cloud_volume_class()
+        cloud_volume_class()
         from cloudvolume.exceptions import InfoUnavailableError, ScaleUnavailableError
 
         try:
-            cloud_volume = cloud_volume_class(_url(path), mip=mip, compress=False, progress=False)
+            with reaching(path, "read"):
+                cloud_volume = open_cloud_volume(path, mip=mip)
         except InfoUnavailableError:
             raise FloodlineError(f"{path} is not a precomputed layer: it has no file 'info'.") from None
         except ScaleUnavailableError:
@@ -106,27 +119,42 @@ class Layer:
         if box.is_empty or not self.box.contains(box):
             raise FloodlineError(f"cannot read {box} of the layer {self.path}: its box is {self.box}.")
         try:
-            array = self._cloud_volume[_bounding_box(box)]
+            with reaching(f"the layer {self.path}", "read"):
+                array = self._cloud_volume[_bounding_box(box)]
         except EmptyVolumeException:
             raise FloodlineError(
                 f"the layer {self.path} lacks chunks of {box}: run the stage that writes it again."
             ) from None
-        except (DecodingError, ValueError, OSError) as error:
+        except (DecodingError, ValueError) as error:
             raise FloodlineError(f"the layer {self.path} cannot be read at {box}: {error}.") from error
         return np.ascontiguousarray(np.asarray(array)[..., 0].transpose())
 
+    @property
+    def write_size_xyz(self) -> Triple:
+        """What is written at once is made of pieces of this size: chunks, or the chunks of one file."""
+        if not self._sharded:
+            return self.chunk_size_xyz
+        spec = self._cloud_volume.image.shard_spec(self._cloud_volume.mip)
+        return triple(spec.image_shard_shape(self.box.size_xyz, self.chunk_size_xyz))
+
     def write(self, box: Box, array: np.ndarray) -> None:
-        """Write whole chunks: `array` (z, y, x) fills `box`, whose faces lie on chunk borders or on the layer's faces.
+        """Write whole pieces: `array` (z, y, x) fills `box`, whose faces lie on their borders or on the layer's faces.
+
+        Of a sharded layer one piece is written at a time.
 
         Raises:
             ValueError: the box would cut chunks, or the array does not have its shape or the layer's type.
             FloodlineError: the layer cannot be written.
         """
         self._check_write(box, array)
-        try:
-            self._cloud_volume[_bounding_box(box)] = array.transpose()[..., np.newaxis]
-        except OSError as error:
-            raise FloodlineError(f"cannot write the layer {self.path}: {error.strerror or error}.") from error
+        voxels = array.transpose()[..., np.newaxis]
+        with reaching(f"the layer {self.path}", "written"):
+            if self._sharded:
+                volume = self._cloud_volume
+                name, shard = volume.image.make_shard(voxels, _bounding_box(box), volume.mip)
+                cloud_files(name_of(self.path, volume.key)).put(name, shard, compress=None, cache_control="no-cache")
+            else:
+                self._cloud_volume[_bounding_box(box)] = voxels
 
     def _check_write(self, box: Box, array: np.ndarray) -> None:
         if array.shape != box.shape_zyx or array.dtype != self.dtype:
@@ -135,20 +163,26 @@ class Layer:
             box.start_xyz, box.stop_xyz, self.box.start_xyz, self.box.stop_xyz, self.chunk_size_xyz, strict=True
         ):
             if a < start or b > stop or (a - start) % chunk or (b != stop and (b - start) % chunk):
-                raise ValueError(f"{box} is not made of whole chunks {self.chunk_size_xyz} of {self.path} ({self.box})")
+                raise ValueError(f"{box} is not made of whole chunks {self.write_size_xyz} of {self.path} ({self.box})")
 
 
-def _cloud_volume_class() -> Any:
-    """CloudVolume, imported late because that takes a second, and without a library's remarks on Python's age."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        from cloudvolume import CloudVolume
+def _sharding(box: Box, chunk_size_xyz: Sequence[int], dtype: str) -> dict[str, Any]:
+    """Chunks to files as CloudVolume recommends it, but to files that fit into memory, and without gzip's time."""
+    from cloudvolume.datasource.precomputed.sharding import compute_shard_params_for_image
 
-    return CloudVolume
+    spec = compute_shard_params_for_image(
+        box.size_xyz, chunk_size_xyz, "raw", dtype, SHARD_BYTES, minishard_index_encoding="raw", data_encoding="raw"
+    )
+    return dict(spec.to_dict())
+
+
+def open_cloud_volume(path: Path | str, **how: Any) -> Any:
+    """CloudVolume's own view of a layer: its meshes and skeletons are read through it, too."""
+    return cloud_volume_class()(_url(path), compress=False, progress=False, secrets=secrets(path), **how)
 
 
 def _url(path: Path | str) -> str:
-    return path if isinstance(path, str) and "://" in path else f"file://{Path(path).absolute()}"
+    return str(path) if is_url(path) else f"file://{Path(path).absolute()}"
 
 
 def _bounding_box(box: Box) -> Any:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from floodline.geometry import Box, Triple, blocks, triple
-from floodline.manifest import read_json, write_json
+from floodline.manifest import write_json
 from floodline.progress import Meter
 from floodline.volumes.layer import Layer
+from floodline.volumes.remote import read_info, remove, write_info
 
 CHUNKS_AT_A_TIME = 4
 
 
-def run(path: Path, num_mips: int) -> None:
-    """Give a local layer up to `num_mips` coarser levels, and write `mips.json` with the sizes of all levels last.
+def run(path: Path | str, num_mips: int, summary: Path) -> None:
+    """Give a layer up to `num_mips` coarser levels, and write `summary` with the sizes of all levels last.
 
     A level halves the axes along which voxels measure less than twice their shortest side, so that anisotropic voxels
     become cubes. A level that fits in one chunk is the last. Images are averaged; segmentations take the most frequent
@@ -26,21 +26,21 @@ def run(path: Path, num_mips: int) -> None:
     Raises:
         FloodlineError: there is no layer, or a chunk is missing or damaged.
     """
-    (path / "mips.json").unlink(missing_ok=True)
-    info = read_json(path / "info")
+    summary.unlink(missing_ok=True)
+    info = read_info(path)
     for scale in info["scales"][1:]:
-        shutil.rmtree(path / scale["key"], ignore_errors=True)
+        remove(path, scale["key"])
     scales, factors = [info["scales"][0]], []
     while len(scales) <= num_mips and _chunks(scales[-1]) > 1:
         factors.append(_factor(scales[-1]))
         scales.append(_coarser(scales[-1], factors[-1]))
-    write_json(path / "info", info | {"scales": scales})
+    write_info(path, info | {"scales": scales})
     for mip, factor_xyz in enumerate(factors, start=1):
         _fill(
             Layer.open(path, mip - 1), Layer.open(path, mip), factor_xyz, "mean" if info["type"] == "image" else "mode"
         )
     sizes = [{"size_xyz": scale["size"], "voxel_size_nm_xyz": scale["resolution"]} for scale in scales]
-    write_json(path / "mips.json", {"levels": len(sizes), "sizes": sizes})
+    write_json(summary, {"levels": len(sizes), "sizes": sizes})
 
 
 def _chunks(scale: dict[str, Any]) -> int:
@@ -70,8 +70,9 @@ def _coarser(scale: dict[str, Any], factor_xyz: Triple) -> dict[str, Any]:
 def _fill(fine: Layer, coarse: Layer, factor_xyz: Triple, method: Literal["mean", "mode"]) -> None:
     import tensorstore
 
-    todo = blocks(coarse.box, [CHUNKS_AT_A_TIME * chunk for chunk in coarse.chunk_size_xyz])
-    with Meter(f"pyramid of {Path(coarse.path).name}", len(todo), "blocks") as meter:
+    several = 1 if coarse.write_size_xyz != coarse.chunk_size_xyz else CHUNKS_AT_A_TIME
+    todo = blocks(coarse.box, [several * size for size in coarse.write_size_xyz])
+    with Meter(f"pyramid of {str(coarse.path).rpartition('/')[2]}", len(todo), "blocks") as meter:
         for box in todo:
             corners = [[a * f for a, f in zip(corner, factor_xyz, strict=True)] for corner in box.corners]
             covered = Box.of(corners).intersection(fine.box)

@@ -14,13 +14,18 @@ import json
 import logging
 import os
 import re
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from random import uniform
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from floodline.errors import FloodlineError
+from floodline.manifest import read_json, write_json
 
 logger = logging.getLogger("floodline")
 
@@ -31,6 +36,8 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 """How long a server may be silent."""
 
+LIBRARIES = {"boto3", "botocore", "cloudfiles", "google", "requests", "urllib3"}
+"""Whose errors are about a store."""
 PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 REFUSED = "the server refuses these credentials, or what they may read and write"
 NO_CREDENTIALS = "there are no credentials, neither in AWS_ACCESS_KEY_ID and AWS_PROFILE nor in ~/.aws"
@@ -82,12 +89,89 @@ def secrets(location: Path | str) -> dict[str, str] | None:
     if found is None:
         raise FloodlineError(f"{location} cannot be reached: {NO_CREDENTIALS}.")
     frozen = found.get_frozen_credentials()
+    # CloudFiles looks for it wherever it finds the other two in the environment.
+    os.environ.setdefault("AWS_SESSION_TOKEN", "")
     named = {"AWS_ACCESS_KEY_ID": frozen.access_key, "AWS_SECRET_ACCESS_KEY": frozen.secret_key}
     if frozen.token:
         named["AWS_SESSION_TOKEN"] = frozen.token
     if session.region_name:
         named["AWS_DEFAULT_REGION"] = session.region_name
     return named
+
+
+@contextmanager
+def reaching(location: Path | str, what: str) -> Iterator[None]:
+    """Turns what a store's library raises into a sentence: `location` cannot be `what`.
+
+    Raises:
+        FloodlineError: the store cannot be reached, refuses, or fails.
+    """
+    try:
+        yield
+    except FloodlineError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in LIBRARIES:
+            raise
+        raise FloodlineError(f"{location} cannot be {what}: {reason(error)}.") from error
+
+
+def read_info(location: Path | str) -> dict[str, Any]:
+    """The file `info` of a layer.
+
+    Raises:
+        FloodlineError: it is missing, or cannot be read.
+    """
+    if not is_url(location):
+        return dict(read_json(Path(location) / "info"))
+    with reaching(location, "read"):
+        info = cloud_files(location).get_json("info")
+    if info is None:
+        raise FloodlineError(f"{location}/info is missing: run the stage that writes it first.")
+    return dict(info)
+
+
+def write_info(location: Path | str, info: dict[str, Any]) -> None:
+    """Replace the file `info` of a layer.
+
+    Raises:
+        FloodlineError: it cannot be written.
+    """
+    if not is_url(location):
+        return write_json(Path(location) / "info", info)
+    with reaching(location, "written"):
+        cloud_files(location).put_json("info", info, cache_control="no-cache")
+    return None
+
+
+def exists(location: Path | str, key: str) -> bool:
+    """Whether a file is there, below a folder or URL."""
+    with reaching(location, "read"):
+        return bool(cloud_files(location).exists(key))
+
+
+def remove(location: Path | str, folder: str = "") -> None:
+    """Delete a folder below a folder or URL, or all that is there.
+
+    Raises:
+        FloodlineError: it cannot be deleted.
+    """
+    if not is_url(location):
+        return shutil.rmtree(Path(location) / folder, ignore_errors=True)
+    with reaching(location, "written"):
+        files = cloud_files(name_of(location, folder))
+        files.delete(files.list())
+    return None
+
+
+def copy(start: Path | str, end: Path | str) -> None:
+    """Copy all files below a folder or URL to another, as they are.
+
+    Raises:
+        FloodlineError: one cannot be read or written.
+    """
+    with reaching(start, f"copied to {end}"):
+        cloud_files(start).transfer_to(cloud_files(end))
 
 
 def _teach_patience() -> None:
@@ -114,14 +198,35 @@ def _teach_patience() -> None:
         Config(connect_timeout=CONNECT_SECONDS, read_timeout=ANSWER_SECONDS, retries={"total_max_attempts": 1})
     )
     boto3.setup_default_session(botocore_session=session)
+    wanted = patience()
     for interface in (interfaces.HttpInterface, interfaces.S3Interface, interfaces.GoogleCloudStorageInterface):
         for method in vars(interface).values():
             policy = getattr(method, "retry", None)
             if isinstance(policy, tenacity.BaseRetrying):
-                policy.retry = tenacity.retry_if_exception(may_pass)
-                policy.stop = tenacity.stop_after_attempt(ATTEMPTS)
-                policy.wait = tenacity.wait_random_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+                policy.retry, policy.stop, policy.wait = wanted.retry, wanted.stop, wanted.wait
                 policy.before_sleep = _say_so
+    # Listing makes its policy anew each time.
+    interfaces.retry = wanted.wraps
+
+
+def patience() -> Any:
+    """tenacity's policy: at most ATTEMPTS, after pauses that double, each shortened at random by up to a half.
+
+    Without chance, many processes that failed together would come again together.
+    """
+    import tenacity
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(may_pass),
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=_pause,
+        before_sleep=_say_so,
+        reraise=True,
+    )
+
+
+def _pause(state: Any) -> float:
+    return min(FIRST_PAUSE_SECONDS * 2 ** (state.attempt_number - 1), LONGEST_PAUSE_SECONDS) * uniform(0.5, 1)
 
 
 def _say_so(state: Any) -> None:
@@ -165,7 +270,7 @@ def _status(error: BaseException) -> int | None:
     code = getattr(error, "code", None)
     if isinstance(code, int) and 100 <= code < 600:
         return code
-    match = re.search(r"http_response_code='(\d{3})'|HTTP (?:response code: |error )?(\d{3})\b", str(error))
+    match = re.search(r"http_response_code='(\d{3})'|HTTP (?:response code: |code |error )?(\d{3})\b", str(error))
     return int(match[1] or match[2]) if match else None
 
 
