@@ -45,9 +45,13 @@ class Experiment:
             return self.folder / name
         return f"{self.config.storage.layers.rstrip('/')}/{self.config.name}/{name}"
 
+    def beside(self, name: str) -> Path:
+        """The folder with the manifest and the tables of a layer; its voxels may be in an object store."""
+        return self.folder / name
+
     def manifest(self, name: str) -> Path:
         """The manifest of a layer or of the inference block store."""
-        return self.folder / name / "manifest.json"
+        return self.beside(name) / "manifest.json"
 
     @property
     def partitions(self) -> Path:

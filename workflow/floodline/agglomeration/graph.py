@@ -53,7 +53,7 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
     edges_path = experiment.agglomeration / "edges.parquet"
     edges_path.unlink(missing_ok=True)
     assembled = read_json(experiment.manifest("supervoxels"))
-    overlaps_path = experiment.manifest("supervoxels").with_name("overlaps.parquet")
+    overlaps_path = experiment.beside("supervoxels") / "overlaps.parquet"
     overlaps = read_table(overlaps_path)
     image = read_json(experiment.manifest("image"))
     _check_image(Layer.open(experiment.layer("image")))

@@ -175,7 +175,7 @@ def _write_layers(
 
 
 def _write_tables(experiment: Experiment, overlaps: Iterable[pd.DataFrame], pieces: Pieces, joining: Joining) -> None:
-    folder = experiment.manifest("supervoxels").parent
+    folder = experiment.beside("supervoxels")
     _write_parquet(folder / "overlaps.parquet", of_supervoxels(overlaps, joining.supervoxel))
     table = {
         "subvolume": pieces.subvolume,

@@ -94,9 +94,9 @@ def _parameters(experiment: Experiment) -> str:
 
 
 def _lead(experiment: Experiment, image: _Image, boxes: list[Box], hand_out: pool.HandOut) -> None:
-    folder = experiment.layer("image")
+    folder = experiment.beside("image")
     with Steps[_Worker](experiment.unfinished("image"), _parameters(experiment), hand_out) as todo:
-        if not (todo.has_begun("write") and (folder / "info").is_file()):
+        if not todo.has_begun("write"):
             _create(experiment, image)
         recipe = _counted(experiment, image, boxes, todo)
         counts = np.zeros(np.iinfo(image.dtype).max + 1, np.int64)

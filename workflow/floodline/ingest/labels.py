@@ -92,7 +92,7 @@ class _Labels:
         x, y, z = (size + margin for size, margin in zip(size_xyz, margin_xyz, strict=True))
         return x * y * z * (100 if cleaning.needs_pieces(self.wanted.clean) else 60)
 
-    def create(self, path: Path) -> Layer:
+    def create(self, path: Path | str) -> Layer:
         return Layer.create(
             path,
             box=self.box,
@@ -107,10 +107,10 @@ class _Labels:
 
 
 def _lead(experiment: Experiment, labels: _Labels, boxes: list[Box], hand_out: pool.HandOut) -> None:
-    clean, folder = labels.wanted.clean, experiment.layer("labels")
+    clean = labels.wanted.clean
     with Steps[_Worker](experiment.unfinished("labels"), _parameters(experiment), hand_out) as todo:
-        if not (todo.has_begun("write") and (folder / "info").is_file()):
-            labels.create(folder)
+        if not todo.has_begun("write"):
+            labels.create(experiment.layer("labels"))
         counts = _decided(experiment, labels, boxes, todo) if cleaning.needs_pieces(clean) else {}
         before, after = _Totals(), _Totals()
         digests = Checksums(labels.box, labels.chunk_size_xyz)
@@ -133,7 +133,7 @@ def _lead(experiment: Experiment, labels: _Labels, boxes: list[Box], hand_out: p
                 "objects": len(after.objects),
                 "labelled_voxels": after.voxels,
                 "cleaning": cleaning.summary(counts, before.both, after.both) if changed else None,
-                "checksum": digests.write(folder),
+                "checksum": digests.write(experiment.beside("labels")),
             },
         )
 

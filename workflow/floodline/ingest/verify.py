@@ -27,8 +27,8 @@ def run(experiment: Experiment, name: str, workers: int = 1, memory_mb: int = 10
         FloodlineError: chunks are missing or changed, or the checksums are; the first such chunk is named.
     """
     layer = Layer.open(experiment.layer(name))
-    if read_block(experiment.layer(name) / "checksums.block") is None:
-        raise FloodlineError(f"{experiment.layer(name)} has no checksums.block: ingest it again.")
+    if read_block(experiment.beside(name) / "checksums.block") is None:
+        raise FloodlineError(f"{experiment.beside(name)} has no checksums.block: ingest it again.")
     boxes = whole_chunks(layer.box, layer.chunk_size_xyz, memory_mb, partial(_bytes_of, layer))
     damaged: list[Box] = []
 
@@ -56,9 +56,9 @@ class _Worker:
     """A layer and its checksums."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        path = Experiment(folder).layer(name)
-        self.layer = Layer.open(path)
-        stored = read_block(path / "checksums.block")
+        experiment = Experiment(folder)
+        self.layer = Layer.open(experiment.layer(name))
+        stored = read_block(experiment.beside(name) / "checksums.block")
         assert stored is not None
         self.checksums = stored["checksums"]
 

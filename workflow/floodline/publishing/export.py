@@ -48,7 +48,7 @@ def run(experiment: Experiment, name: str) -> None:
         raise FloodlineError(f"the configuration has no export '{name}': there are {names}.")
     manifest = experiment.folder / "exports" / f"{name}.json"
     manifest.unlink(missing_ok=True)
-    levels = [experiment.layer("neurons")] * read_json(experiment.manifest("neurons").with_name("mips.json"))["levels"]
+    levels = [experiment.layer("neurons")] * read_json(experiment.beside("neurons") / "mips.json")["levels"]
     neurons = [Layer.open(path, mip) for mip, path in enumerate(levels)][: 1 if wanted.kind == "hdf5" else None]
     end: Path | str = wanted.path or experiment.folder / "exports" / f"{name}{ENDINGS[wanted.kind]}"
     start = end if is_url(end) else Path(end).with_name(f".{Path(end).name}.partial")
@@ -103,12 +103,13 @@ def check(written: Volume, level: Layer, rng: np.random.Generator, name: str) ->
     Raises:
         FloodlineError: they differ.
     """
-    for what, there, wanted in (
-        ("box", written.box, level.box),
-        ("type", written.dtype, level.dtype),
-        ("voxel size", written.voxel_size_nm_xyz, level.voxel_size_nm_xyz),
+    size_nm_xyz = written.voxel_size_nm_xyz
+    same_size = size_nm_xyz is not None and np.allclose(size_nm_xyz, level.voxel_size_nm_xyz)
+    for what, there, wanted, same in (
+        ("box", written.box, level.box, written.box == level.box),
+        ("type", written.dtype, level.dtype, written.dtype == level.dtype),
+        ("voxel size", size_nm_xyz, level.voxel_size_nm_xyz, same_size),
     ):
-        same = there == wanted if what != "voxel size" else there is not None and np.allclose(there, wanted)
         if not same:
             raise FloodlineError(f"the {what} of {name} reads back as {there}, but {wanted} was written.")
     boxes = blocks(level.box, level.chunk_size_xyz)

@@ -83,7 +83,7 @@ def _pictures(experiment: Experiment, found: pd.DataFrame) -> list[str]:
 
 
 def _normalisation(experiment: Experiment) -> str:
-    folder = experiment.layer("image") / "previews"
+    folder = experiment.beside("image") / "previews"
     if not (folder / "previews.json").is_file():
         return ""
     steps = read_json(folder / "previews.json")["steps"]
