@@ -189,7 +189,14 @@ def test_every_voxel_size_gives_a_network_that_is_allowed(nm):
 
 
 def test_weights_bring_their_network_and_need_no_labels(tmp_path):
-    network = {"depth": 3, "features": 4, "fov_xyz": [9, 9, 5], "deltas_xyz": [2, 2, 1], "weights": None}
+    network = {
+        "depth": 3,
+        "features": 4,
+        "fov_xyz": [9, 9, 5],
+        "deltas_xyz": [2, 2, 1],
+        "weights": None,
+        "licence": None,
+    }
     write_json(tmp_path / "model" / "card.json", {"network": network})
     begun = begin(tmp_path, weights=str(tmp_path / "model"))
     assert begun.network.model_dump(mode="json") == network | {"weights": str(tmp_path / "model")}

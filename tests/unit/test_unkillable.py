@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,8 +113,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(children, undistur
     kills, reached = 0, [(0, 0)] * len(experiment.subvolumes)
     for _ in range(20):
         end = children.flood(experiment, kill_after=float(rng.uniform(0.1, 0.6) * seconds))
-        if end["status"] == 0:
+        if end["status"] == 0 and kills:
             break
+        if end["status"] == 0:
+            # The machine was busier when the time was taken: begin again, and kill sooner.
+            shutil.rmtree(experiment.inference)
+            seconds /= 2
+            continue
         assert end["status"] == -signal.SIGKILL, end
         kills += 1
         before, reached = reached, kept(experiment)
