@@ -416,3 +416,34 @@ def test_a_box_without_room_for_an_example_is_named(floodline, folder):
 
 def test_the_configuration_of_these_tests_is_valid():
     assert configuration.parse(CONFIGURATION).training is not None
+
+
+@pytest.mark.slow
+def test_fine_tuning_the_published_weights_is_one_key(floodline, fib25, tmp_path):
+    """They score high on a box of FIB-25 that this training holds out, after a step that is too small to matter."""
+    folder, published = tmp_path / "x", str(fib25 / "ffn_weights/model.ckpt-27465036")
+    place = [[0, 0, 0], [110, 110, 110]]
+    values = {
+        "name": "x",
+        "image": {"source": {"kind": "stack", "path": f"{fib25}/grayscale_maps/*.png"}, "crop_xyz": place},
+        "labels": {
+            "source": {"kind": "hdf5", "path": f"{fib25}/groundtruth.h5", "dataset": "stack"},
+            "body_table": {"path": f"{fib25}/groundtruth.h5", "dataset": "transforms"},
+            "box_xyz": [[0, 0, 0], [250, 250, 150]],
+        },
+        "network": {"weights": published},
+        "sites": {"box_xyz": [[0, 0, 0], [60, 110, 110]], "held_out_xyz": [[[60, 0, 0], [110, 110, 110]]]},
+        "training": {"fovs": 2, "batch_size": 2, "held_out_patches": 8, "learning_rate": {"base": 1e-6}},
+        "inference": {"subvolume_size_xyz": [110, 110, 110], "image_mean": 128, "image_stddev": 33},
+    }
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    for command in ("ingest", "labels", "train"):
+        floodline(command, folder)
+    row = rows(folder)[-1]
+    assert float(row["held_out_accuracy"]) > 0.9
+    assert float(row["held_out_f1"]) > 0.8
+    floodline("export-weights", folder, tmp_path / "model.ckpt")
+    before, after = weights.load(published), weights.load(tmp_path / "model.ckpt")
+    assert before.keys() == after.keys()
+    assert 0 < max(np.abs(before[name] - after[name]).max() for name in before) < 1e-4

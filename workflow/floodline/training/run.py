@@ -140,11 +140,12 @@ class _Run:
             logger.info("resumed after %d fields of view", self.fovs)
         if self.ranks.rank == 0:
             self.log.resume(self.fovs)
-            self.candidates.forget_but([fovs for fovs in self.candidates.lengths() if 0 < fovs <= self.fovs])
-            pictures.draw(self.experiment, self.volumes, self.training, self.geometry)
+            self.candidates.forget_but([fovs for fovs in self.candidates.lengths() if fovs <= self.fovs])
 
     def train(self) -> None:
         """Train to the end, stretch by stretch."""
+        if self.ranks.rank == 0:
+            pictures.draw(self.experiment, self.volumes, self.training, self.geometry)
         with Meter("train", self.total, "fields of view") as meter:
             meter.advance(self.fovs)
             while self.fovs < self.total:
