@@ -17,6 +17,7 @@ import pytest
 import yaml
 from preloaded import Preloaded
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from floodline import config as configuration
 from floodline.allocation import END, EXIT_STATUS
@@ -167,7 +168,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(Experiment(folder).training / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
     return {
-        tag: [(event.step, float(event.tensor_proto.float_val[0])) for event in events.Tensors(tag)]
+        tag: [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
         for tag in events.Tags()["tensors"]
         if tag != "training/fovs_per_second"
     }

@@ -7,6 +7,8 @@ from scipy.ndimage import gaussian_filter
 
 from floodline.config import Defects
 
+NONE = Defects()
+
 
 def worsen(image: np.ndarray, defects: Defects, rng: np.random.Generator) -> np.ndarray:
     """An image with the configured defects.
@@ -15,6 +17,8 @@ def worsen(image: np.ndarray, defects: Defects, rng: np.random.Generator) -> np.
         image: normalised float32 (z, y, x); sections are z-slices. It is not changed.
         rng: decides where the defects are. What is switched off draws nothing from it.
     """
+    if defects == NONE:
+        return image
     image = image.copy()
     for section in _drawn(len(image), defects.misaligned_sections, rng):
         shift_yx = rng.integers(-defects.max_displacement, defects.max_displacement + 1, 2)

@@ -86,10 +86,11 @@ def cut(
     """
     source = turn.source_shape(shape)
     image = crop(volume.image, site_zyx, source).astype(np.float32)
-    image = (image - np.float32(volume.mean)) / np.float32(volume.stddev)
+    image -= np.float32(volume.mean)
+    image /= np.float32(volume.stddev)
     if defects is not None and rng is not None:
         image = worsen(image, defects, rng)
-    labels = turn.apply(crop(volume.labels, site_zyx, source))
     label = volume.labels[tuple(site_zyx)]
-    inside = (labels == label) & (labels > 0)
-    return Example(image=turn.apply(image), target=np.where(inside, INSIDE, OUTSIDE))
+    # Compared before they are turned, while the rows still lie one after the other.
+    inside = (crop(volume.labels, site_zyx, source) == label) & (label > 0)
+    return Example(image=turn.apply(image), target=turn.apply(np.where(inside, INSIDE, OUTSIDE)))

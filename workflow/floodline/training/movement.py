@@ -33,6 +33,7 @@ class Geometry:
         scored: what the fields of view of all moves cover; this much of a finished example is scored.
         canvas: the whole example. Maximal predictions lie anywhere on the faces of the movement box, so they need room
             for one move more, as in google/ffn.
+        offsets: places that the policy `fixed` may move to, (n, 3) from the centre: the grid of moves without 0.
     """
 
     def __init__(self, network: Network, training: Training) -> None:
@@ -41,13 +42,13 @@ class Geometry:
         self.moves = 0 if self.policy == "none" else training.fov_moves
         self.scored = self._covered(self.moves)
         self.canvas = self._covered(self.moves + (self.policy == "max_predictions"))
+        self.offsets = self._grid()
 
     def _covered(self, moves: int) -> Triple:
         z, y, x = (fov + 2 * delta * moves for fov, delta in zip(self.fov, self.deltas, strict=True))
         return z, y, x
 
-    def offsets(self) -> np.ndarray:
-        """Places that the policy `fixed` may move to: (n, 3), z, y, x from the centre, the grid of moves without 0."""
+    def _grid(self) -> np.ndarray:
         steps = range(-self.moves, self.moves + 1)
         axes = [sorted({step * delta for step in steps}) for delta in self.deltas]
         return np.array([offset for offset in product(*axes) if any(offset)], np.int64).reshape(-1, 3)
@@ -66,7 +67,7 @@ class Patch:
     def __init__(self, example: Example, geometry: Geometry, rng: np.random.Generator) -> None:
         self.example = example
         self.geometry = geometry
-        self.order = rng.permutation(geometry.offsets())
+        self.order = rng.permutation(geometry.offsets)
         self.canvas = np.full(example.target.shape, logit(PAD), np.float32)
         z, y, x = (size // 2 for size in self.canvas.shape)
         self.centre: Triple = (z, y, x)
@@ -83,8 +84,7 @@ class Patch:
         """Places of the grid, in random order, that the network by then holds to be in the object."""
         yield self._view(self.centre)
         threshold = logit(MOVE)
-        for offset in self.order:
-            z, y, x = (int(c + o) for c, o in zip(self.centre, offset, strict=True))
+        for z, y, x in (self.order + self.centre).tolist():
             if self.canvas[z, y, x] >= threshold:
                 yield self._view((z, y, x))
 
