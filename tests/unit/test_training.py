@@ -272,6 +272,8 @@ def test_a_rank_that_fails_ends_the_job_with_its_own_message(folder, tmp_path, l
     """The second rank finds its sites damaged, while the first waits for it."""
     damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
     next((damaged / "coordinates").glob("coordinates*")).write_bytes(b"no sites")
+    (folder / "training").mkdir()
+    (damaged / "training").symlink_to(folder / "training")
     script = tmp_path / "rank.sh"
     rank = "${OMPI_COMM_WORLD_RANK:-$HOROVOD_RANK}"
     script.write_text(f'if [ "{rank}" = 1 ]; then cd {damaged}; else cd {folder}; fi\nexec floodline train .\n')

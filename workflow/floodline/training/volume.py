@@ -76,9 +76,14 @@ class _Wanted:
         """Map the files that `write_files` has written.
 
         Raises:
-            FloodlineError: no site has room for a whole example around it.
+            FloodlineError: this rank does not see them, or no site has room for a whole example around it.
         """
-        image, labels = (np.load(path, mmap_mode="r") for path in self.files(folder, number))
+        try:
+            image, labels = (np.load(path, mmap_mode="r") for path in self.files(folder, number))
+        except OSError as error:
+            raise FloodlineError(
+                f"{folder} cannot be read ({error.strerror or error}): all nodes must share the experiment's folder."
+            ) from None
         mean, stddev = self.experiment.normalisation()
         return TrainingVolume(image, labels, self._sites_zyx(canvas_zyx), mean, stddev, self.weight)
 
