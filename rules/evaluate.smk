@@ -19,10 +19,12 @@ rule metrics:
     resources:
         tasks=1,
         mpi="",
+        workers=2,
     params:
         config=section("evaluation"),
     shell:
-        f"{LAUNCH}floodline evaluate results/{{wildcards.experiment}} > {{log}} 2>&1"
+        f"{LAUNCH}floodline evaluate results/{{wildcards.experiment}}"
+        " --workers {resources.workers} > {log} 2>&1"
 
 
 rule evaluate:

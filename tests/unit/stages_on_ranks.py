@@ -9,8 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from floodline.agglomeration import graph, neurons, solve
+from floodline.agglomeration import edges, graph, neurons, solve
 from floodline.assembly import run as assembly
+from floodline.evaluation import run as evaluation
 from floodline.experiment import Experiment
 from floodline.labels import partitions
 
@@ -21,8 +22,10 @@ def run(folder: Path, workers: int = 1) -> None:
     assembly.run(experiment, workers)
     graph.run(experiment, workers)
     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":
+        edges.run(experiment)
         solve.run(experiment)
     neurons.run(experiment, workers)
+    evaluation.run(experiment, workers)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as hnp
 
 from floodline.evaluation import bootstrap, worst
 from floodline.evaluation.detection import detect
-from floodline.evaluation.scan import scan
+from floodline.evaluation.scan import BLOCK_XYZ, gather, scan_block
 from floodline.evaluation.skeletons import NONE, Skeletons
-from floodline.geometry import Box
+from floodline.geometry import Box, blocks
 from floodline.segmentation.contingency import tabulate
 
 START_XYZ = (50, -60, 7)
@@ -27,7 +27,8 @@ def reader(array):
 
 def scanned(truth, segmentation, lines=NONE):
     box = Box.of_array(truth.shape, START_XYZ)
-    return scan(reader(truth), reader(segmentation), box, lines, "test"), box
+    found = [scan_block(reader(truth), reader(segmentation), block, lines) for block in blocks(box, BLOCK_XYZ)]
+    return gather(box, lines, found), box
 
 
 # --- the worst mistakes ----------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from floodline.agglomeration import graph, neurons
 from floodline.allocation import OutOfTime
 from floodline.assembly import run as assembly
 from floodline.errors import FloodlineError
+from floodline.evaluation import scan
 from floodline.experiment import Experiment
 from floodline.labels import partitions
 from floodline.manifest import read_block, write_json
@@ -46,6 +47,7 @@ def given_files(tmp_path_factory) -> Path:
         labels={"source": {"kind": "phantom"}},
         sites={"min_size": 30, "lom_radius_xyz": [2, 2, 2]},
         agglomeration={"grow": {"voxels": 2.0}},
+        evaluation={"bootstrap_samples": 0, "worst": 0},
     )
     flooded = {}
     for box in experiment.subvolumes:
@@ -61,7 +63,8 @@ def given_files(tmp_path_factory) -> Path:
         kind="segmentation",
     )
     layer.write(experiment.image_box, whole)
-    write_json(experiment.manifest("labels"), {"box_xyz": experiment.image_box.corners})
+    about = {"box_xyz": experiment.image_box.corners, "voxel_size_nm_xyz": [8, 8, 8]}
+    write_json(experiment.manifest("labels"), about)
     return folder
 
 
@@ -69,6 +72,7 @@ def given_files(tmp_path_factory) -> Path:
 def small_boxes(monkeypatch):
     monkeypatch.setattr(partitions, "BLOCK_XYZ", (9, 10, 11))
     monkeypatch.setattr(graph, "BOX_SIZE_XYZ", (9, 10, 11))
+    monkeypatch.setattr(scan, "BLOCK_XYZ", (9, 10, 11))
     for stage in (assembly, neurons):
         monkeypatch.setattr(stage, "WRITTEN_AT_ONCE", 8)
 
