@@ -5,6 +5,7 @@ rule supervoxels:
     """Pieces of neighbouring sub-volumes that are one object get one id."""
     input:
         blocks="results/{experiment}/inference/manifest.json",
+        pairs=[CONFIG.assembly.pairs] if CONFIG.assembly.pairs else [],
     output:
         "results/{experiment}/supervoxels/manifest.json",
     log:

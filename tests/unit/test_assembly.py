@@ -12,6 +12,8 @@ import pytest
 from floods import make_experiment, same_up_to_ids, write_floods
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from floodline import config as configuration
 from floodline.assembly import run
@@ -25,6 +27,8 @@ from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks, tile
 from floodline.manifest import read_json
+from floodline.segmentation.pairs import Wishes
+from floodline.segmentation.relabel import compact
 from floodline.volumes.layer import Layer
 
 RULE = configuration.Assembly()
@@ -73,18 +77,28 @@ def assemble_in_memory(
     volume: Box, boxes: list[Box], pieces: dict[Box, np.ndarray], through_neighbour: str = "unless_contradicted"
 ) -> tuple[Painted, dict[str, int]]:
     """What `run` does between reading blocks and writing layers."""
-    store = BlockStore(
+    rows, contacts = compared(boxes, pieces)
+    joining = join(rows, contacts, through_neighbour)
+    grid, store = Grid(boxes), store_of(boxes, pieces)
+    return paint(volume, grid, store, names(volume, grid, rows, joining.supervoxel)), joining.counts
+
+
+def store_of(boxes: list[Box], pieces: dict[Box, np.ndarray]) -> BlockStore:
+    return BlockStore(
         boxes, lambda index: {"segmentation": pieces[boxes[index]], "qprob": np.ones(boxes[index].shape_zyx, np.uint8)}
     )
-    grid = Grid(boxes)
+
+
+def compared(boxes: list[Box], pieces: dict[Box, np.ndarray]) -> tuple[Pieces, Contacts]:
+    """All pieces, and what the overlaps say about them."""
+    grid, store = Grid(boxes), store_of(boxes, pieces)
     objects = [Objects.of(store.block(index)["segmentation"]) for index in range(len(boxes))]
     matches = []
     for at in grid.overlaps:
         lower, upper = (store.segmentation(index, at.box) for index in (at.lower, at.upper))
         matches.append((at, match(lower, upper, objects[at.lower], objects[at.upper], RULE)))
     rows = Pieces.of(objects)
-    joining = join(rows, Contacts.of(matches, rows), through_neighbour)
-    return paint(volume, grid, store, names(volume, grid, rows, joining.supervoxel)), joining.counts
+    return rows, Contacts.of(matches, rows)
 
 
 @settings(max_examples=200)
@@ -285,6 +299,76 @@ def test_never_means_never_round_corners_too(tmp_path):
     assert supervoxels[0, 3, 3] != supervoxels[0, 3, 9]
     assert report(experiment)["supervoxels_with_several_pieces_of_a_subvolume"] == 0
     assert report(experiment)["joins_left_out"] == 1
+
+
+# --- files of pairs --------------------------------------------------------------------------------------------------
+
+
+def three_rods(folder: Path, pairs: str, **assembly: object) -> Experiment:
+    """Three rods along x over three sub-volumes, cut in each."""
+    whole = np.zeros((4, 14, 30), int)
+    for number, start in enumerate((1, 5, 9), 1):
+        whole[:, start : start + 3] = number
+    (folder / "pairs.csv").write_text("action,ax,ay,az,bx,by,bz\n" + pairs)
+    experiment = make_experiment(
+        folder, np.zeros(whole.shape, np.uint8), (14, 14, 4), (6, 0, 0),
+        assembly={"pairs": str(folder / "pairs.csv"), **assembly},
+    )  # fmt: skip
+    write_floods(experiment, cut(whole, experiment.subvolumes, 6, np.random.default_rng(2)))
+    return experiment
+
+
+def ends(supervoxels: np.ndarray) -> list[list[int]]:
+    """The supervoxels at both ends of each rod, numbered as they come."""
+    found = supervoxels[2][[2, 6, 10]][:, [0, 29]]
+    return (compact(found)[0].astype(int) - 1).tolist()
+
+
+@pytest.mark.parametrize("through_neighbour", ["always", "unless_contradicted", "never"])
+def test_pairs_of_places_overrule_the_overlaps_and_are_counted(tmp_path, through_neighbour):
+    wishes = "forbid,1,2,2,29,2,2\nforce,1,6,2,29,10,2\n"
+    supervoxels = assembled(three_rods(tmp_path, wishes, through_neighbour=through_neighbour))
+    (a, b), (c, d), (e, f) = ends(supervoxels)
+    assert a != b, "forbidden"
+    assert c == f, "forced"
+    if through_neighbour != "never":
+        assert c == d == e == f, "each rod stays whole"
+    counts = report(Experiment(tmp_path))
+    assert (counts["pairs_forced"], counts["pairs_forced_that_were_apart"]) == (1, 1)
+    assert (counts["pairs_forbidden"], counts["pairs_forbidden_that_were_together"]) == (1, 1)
+    assert counts["joins_left_out"] == (1 if through_neighbour != "never" else counts["joins_left_out"])
+
+
+def test_a_changed_file_of_pairs_is_honoured(tmp_path):
+    experiment = three_rods(tmp_path, "")
+    assert ends(assembled(experiment)) == [[0, 0], [1, 1], [2, 2]]
+    (tmp_path / "pairs.csv").write_text("action,ax,ay,az,bx,by,bz\nforce,1,2,2,1,6,2\n")
+    assert ends(assembled(experiment)) == [[0, 0], [0, 0], [1, 1]]
+
+
+def test_what_one_flood_holds_cannot_be_parted(tmp_path):
+    with pytest.raises(FloodlineError, match="pair 1: both places lie in one object, which cannot be parted here"):
+        run.run(three_rods(tmp_path, "forbid,0,2,2,3,2,2\n"))
+
+
+@given(cuts(), st.integers(0, 2**32 - 1))
+def test_whatever_is_wished_forced_pieces_are_together_and_forbidden_ones_apart(case, seed):
+    whole, connectivity, size, overlap, rng = case
+    volume = Box.of_array(whole.shape)
+    boxes = tile(volume, size, overlap)
+    pieces, contacts = compared(boxes, cut(whole, boxes, connectivity, rng))
+    rng, count = np.random.default_rng(seed), len(pieces.id)
+    pairs = rng.integers(0, count, (6, 2)) if count else np.zeros((0, 2), np.int64)
+    forced = pairs[:2]
+    _, group = connected_components(coo_array((np.ones(len(forced)), forced.T), shape=(count, count)), directed=False)
+    forbidden = pairs[2:][group[pairs[2:, 0]] != group[pairs[2:, 1]]] if count else pairs
+    supervoxel = join(pieces, contacts, "unless_contradicted", Wishes(forced, forbidden)).supervoxel
+    assert (supervoxel[forced[:, 0]] == supervoxel[forced[:, 1]]).all()
+    assert (supervoxel[forbidden[:, 0]] != supervoxel[forbidden[:, 1]]).all()
+    plain = join(pieces, contacts, "unless_contradicted").supervoxel
+    np.testing.assert_array_equal(
+        join(pieces, contacts, "unless_contradicted", Wishes(forced[:0], forced[:0])).supervoxel, plain
+    )
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

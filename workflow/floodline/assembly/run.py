@@ -30,8 +30,9 @@ from floodline.assembly.parts import BoxParts, Parts
 from floodline.assembly.store import BlockStore
 from floodline.assembly.writing import Names, names, paint
 from floodline.experiment import Experiment
-from floodline.geometry import Box, blocks, triple
-from floodline.manifest import hash_of, read_json, write_atomically, write_json
+from floodline.geometry import Box, Triple, blocks, triple
+from floodline.manifest import hash_of, hash_of_file, read_json, write_atomically, write_json
+from floodline.segmentation.pairs import read_wishes
 from floodline.steps import Arrays, Steps
 from floodline.volumes.layer import Layer
 
@@ -84,7 +85,10 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
         matches = todo.do("overlaps", {f"{at.lower}-{at.upper}": _matching(at, objects) for at in grid.overlaps})
         pieces = Pieces.of(objects)
         contacts = Contacts.of([(at, _as_match(one)) for at, one in zip(grid.overlaps, matches, strict=True)], pieces)
-        joining = join(pieces, contacts, experiment.config.assembly.through_neighbour)
+        wanted = experiment.config.assembly
+        at = partial(_piece_at, store, grid, pieces)
+        wishes = read_wishes(wanted.pairs, experiment.image_box, at)
+        joining = join(pieces, contacts, wanted.through_neighbour, wishes)
         logger.info("%d pieces make %d supervoxels", len(pieces.id), int(joining.supervoxel.max(initial=0)))
         written = _write_layers(experiment, grid, pieces, joining, todo)
         evidence = [flood_overlaps(*flood, int(first)) for flood, first in zip(floods, pieces.first[:-1], strict=True)]
@@ -102,13 +106,25 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
 
 def _parameters(experiment: Experiment) -> str:
     """Hash of all that decides the result."""
+    wanted = experiment.config.assembly
     return hash_of(
         {
             "inference": read_json(experiment.manifest("inference"))["parameters"],
-            "assembly": experiment.config.assembly.model_dump(mode="json"),
+            "assembly": wanted.model_dump(mode="json"),
+            "pairs": hash_of_file(Path(wanted.pairs)) if wanted.pairs and Path(wanted.pairs).is_file() else None,
             "chunk_size_xyz": experiment.config.storage.chunk_size_xyz,
         }
     )
+
+
+def _piece_at(store: BlockStore, grid: Grid, pieces: Pieces, place_xyz: Triple) -> int:
+    """The piece that a voxel is written by; negative where there is none."""
+    voxel = Box.sized(place_xyz, (1, 1, 1))
+    found = [(int(grid.outside_core(index, voxel).item()), index) for index in grid.touching(voxel)]
+    for _, index in sorted(found):
+        if (one := store.segmentation(index, voxel).item()) > 0:
+            return int(pieces.rows(index, np.array([one]))[0])
+    return -1
 
 
 def _find(index: int, worker: _Worker) -> Arrays:
