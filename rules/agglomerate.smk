@@ -9,7 +9,7 @@ rule region_graph:
         supervoxels="results/{experiment}/supervoxels/manifest.json",
     output:
         nodes="results/{experiment}/agglomeration/nodes.parquet",
-        edges="results/{experiment}/agglomeration/edges.parquet",
+        contacts="results/{experiment}/agglomeration/contacts.parquet",
     log:
         "results/{experiment}/logs/region_graph.log",
     benchmark:
@@ -26,11 +26,65 @@ rule region_graph:
         " --workers {resources.workers} > {log} 2>&1"
 
 
+rule resegment:
+    """Contacts that image and flood leave undecided are flooded again."""
+    input:
+        contacts="results/{experiment}/agglomeration/contacts.parquet",
+        model="results/{experiment}/model/card.json",
+    output:
+        "results/{experiment}/agglomeration/resegmentation.parquet",
+    log:
+        "results/{experiment}/logs/resegment.log",
+    benchmark:
+        "results/{experiment}/benchmarks/resegment.tsv"
+    threads: 2
+    resources:
+        tasks=1,
+        mpi="",
+        workers=2,
+    params:
+        config=section("network", "inference"),
+        resegmentation=CONFIG.model_dump(mode="json")["agglomeration"]["resegmentation"],
+    shell:
+        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} resegment"
+        " --workers {resources.workers} > {log} 2>&1"
+
+
+rule edge_scores:
+    """How probable it is that the two sides of a contact are one neuron."""
+    input:
+        contacts="results/{experiment}/agglomeration/contacts.parquet",
+        resegmented=(
+            ["results/{experiment}/agglomeration/resegmentation.parquet"]
+            if CONFIG.agglomeration.resegmentation
+            else []
+        ),
+        model=[CONFIG.agglomeration.model] if CONFIG.agglomeration.model else [],
+    output:
+        "results/{experiment}/agglomeration/edges.parquet",
+    log:
+        "results/{experiment}/logs/edge_scores.log",
+    benchmark:
+        "results/{experiment}/benchmarks/edge_scores.tsv"
+    resources:
+        tasks=1,
+        mpi="",
+    params:
+        model=CONFIG.agglomeration.model,
+    shell:
+        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} score > {{log}} 2>&1"
+
+
 rule solve:
     """Which supervoxels form one neuron."""
     input:
         nodes="results/{experiment}/agglomeration/nodes.parquet",
         edges="results/{experiment}/agglomeration/edges.parquet",
+        pairs=(
+            [CONFIG.agglomeration.solver.pairs]
+            if CONFIG.agglomeration.solver.pairs
+            else []
+        ),
     output:
         mapping="results/{experiment}/agglomeration/mapping.parquet",
         graph="results/{experiment}/agglomeration/graph.graphml",

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import roc_auc_score
 
+from floodline.agglomeration import edges as edge_scores
 from floodline.agglomeration import graph, neurons, solve
 from floodline.agglomeration.contacts import Measure, combine, contacts
 from floodline.agglomeration.features import features
-from floodline.agglomeration.growth import grow, halo_zyx, spacing_zyx
+from floodline.agglomeration.growth import grow, grow_along, halo_zyx, spacing_zyx
 from floodline.agglomeration.score import score
 from floodline.assembly import run as assembly
 from floodline.config import Solver
@@ -29,7 +30,7 @@ from floodline.geometry import Box, blocks, to_xyz
 from floodline.volumes import phantom
 from floodline.volumes.layer import Layer
 
-NO_OVERLAPS = pd.DataFrame({"a": [], "b": [], "source": [], "covered_a": [], "covered_b": []}).astype(
+NO_OVERLAPS = pd.DataFrame({"a": [], "b": [], "source": [], "voxels": [], "covered_a": [], "covered_b": []}).astype(
     {"a": np.uint64, "b": np.uint64}
 )
 
@@ -80,6 +81,30 @@ def test_growth_of_a_volume_is_that_of_its_boxes(volume):
         np.testing.assert_array_equal(part.distance[core], grown.distance[box.slices_zyx()])
 
 
+@given(volumes(), st.integers(0, 6))
+def test_growth_along_the_image_is_that_of_its_boxes(volume, steps):
+    labels, image, _, measure, size_xyz = volume
+    whole = Box.of_array(labels.shape)
+    grown = grow_along(labels, image, 128.0, 60.0, steps, measure.spacing)
+    for box in blocks(whole, size_xyz):
+        outer = box.grown((steps,) * 3).intersection(whole)
+        part = outer.slices_zyx()
+        found = grow_along(labels[part], image[part], 128.0, 60.0, steps, measure.spacing)
+        np.testing.assert_array_equal(found[box.slices_zyx(outer.start_xyz)], grown[box.slices_zyx()])
+
+
+def test_segments_grow_along_the_image_and_meet_in_the_membrane():
+    labels = np.zeros((1, 1, 12), np.uint64)
+    labels[..., 0], labels[..., 11] = 7, 5
+    image = np.full(labels.shape, 200, np.uint8)
+    image[..., 8] = 40
+    for steps, expected in ((9, [7] * 9 + [5] * 3), (2, [7] * 3 + [0] * 6 + [5] * 3), (0, [7] + [0] * 10 + [5])):
+        found = grow_along(labels, image, 150.0, 50.0, steps, (1.0, 1.0, 1.0))
+        # The dark voxel is reached by the nearer side, over as bright a way.
+        assert found.ravel().tolist()[:8] == expected[:8] and found.ravel().tolist()[9:] == expected[9:]
+    assert same_up_to_ids(grow_along(labels[..., :8], image[..., :8], 150.0, 50.0, 9, (1, 1, 1)), np.ones((1, 1, 8)))
+
+
 @given(volumes())
 def test_an_unsegmented_voxel_takes_a_nearest_segment_and_no_farther_one(volume):
     labels, _, _, measure, _ = volume
@@ -109,7 +134,7 @@ def test_a_contact_over_a_membrane_is_measured_as_it_is():
     nodes = pd.DataFrame({"supervoxel": np.array([3, 9], np.uint64), "voxels": [480, 480], "intensity": [0.6, 0.6]})
     overlaps = pd.DataFrame(
         {"a": np.uint64([3, 3]), "b": np.uint64([9, 9]), "source": ["flood", "neighbour"]}
-        | {"covered_a": [0.1, 0.3], "covered_b": [0.2, 0.4]}
+        | {"voxels": [48, 144], "covered_a": [0.1, 0.3], "covered_b": [0.2, 0.4]}
     )
     (edge,) = features(table, nodes, overlaps, mean=130, stddev=50).to_dict("records")
     assert (edge["a"], edge["b"], edge["contact_area"], edge["contact_share"]) == (3, 9, 60, 1)
@@ -119,6 +144,7 @@ def test_a_contact_over_a_membrane_is_measured_as_it_is():
     assert edge["probability_a"] == edge["probability_b"] == pytest.approx(199.5 / 255)
     assert (edge["x"], edge["y"], edge["z"]) == (108, 202, 304)
     assert [edge[name] for name in ("flood_a", "flood_b", "neighbour_a", "neighbour_b")] == [0.1, 0.2, 0.3, 0.4]
+    assert (edge["flood_voxels"], edge["neighbour_voxels"]) == (48, 144)
 
 
 @pytest.mark.parametrize("x, contrast", [(5, 2), (6, 1), (7, 2), (10, 2), (11, 1), (12, 2)])
@@ -342,9 +368,8 @@ def prepared(
 
 
 def agglomerate(experiment: Experiment) -> np.ndarray:
-    graph.run(experiment)
-    solve.run(experiment)
-    neurons.run(experiment)
+    for step in (graph, edge_scores, solve, neurons):
+        step.run(experiment)
     layer = Layer.open(experiment.layer("neurons"))
     return layer.read(layer.box)
 
@@ -444,7 +469,8 @@ def test_overlaps_of_floods_reach_the_score(tmp_path):
     scores = []
     for name, overlap in (("without", ()), ("with", ((9, 3, 300),))):
         experiment = prepared(tmp_path / name, labels, image, overlap)
-        graph.run(experiment)
+        for step in (graph, edge_scores):
+            step.run(experiment)
         (edge,) = pd.read_parquet(experiment.agglomeration / "edges.parquet").to_dict("records")
         scores.append(edge["score"])
     assert scores[0] < scores[1]
@@ -488,6 +514,7 @@ def test_no_supervoxels_make_no_neurons(tmp_path):
         (graph, "supervoxels/manifest.json"),
         (graph, "supervoxels/overlaps.parquet"),
         (graph, "image/manifest.json"),
+        (edge_scores, "agglomeration/contacts.parquet"),
         (solve, "agglomeration/edges.parquet"),
         (solve, "agglomeration/nodes.parquet"),
         (neurons, "supervoxels/manifest.json"),
@@ -499,7 +526,8 @@ def test_a_missing_input_is_one_sentence_and_leaves_no_output(tmp_path, step, mi
     agglomerate(experiment)
     (tmp_path / missing).unlink()
     output = {
-        graph: "agglomeration/edges.parquet",
+        graph: "agglomeration/contacts.parquet",
+        edge_scores: "agglomeration/edges.parquet",
         solve: "agglomeration/mapping.parquet",
         neurons: "neurons/manifest.json",
     }
@@ -520,7 +548,7 @@ def test_a_mapping_of_other_supervoxels_is_refused(tmp_path):
 
 def test_a_damaged_table_is_one_sentence(tmp_path):
     experiment = prepared(tmp_path, *two_slabs(60))
-    graph.run(experiment)
+    agglomerate(experiment)
     (experiment.agglomeration / "edges.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(FloodlineError, match=r"edges.parquet is not a whole parquet table"):
         solve.run(experiment)

@@ -19,7 +19,7 @@ from floodline.schedulers import limits
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
 ON_QUEUES = ["theta", "polaris"]
-ON_RANKS = ["train_network", "flood", "partitions", "supervoxels", "region_graph", "neurons"]
+ON_RANKS = ["train_network", "flood", "partitions", "supervoxels", "region_graph", "neurons", "resegment", "metrics"]
 """The rules that use all ranks of the launcher."""
 
 

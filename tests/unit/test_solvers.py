@@ -11,7 +11,7 @@ from floods import make_experiment, same_up_to_ids, write_floods
 from hypothesis import given
 from hypothesis import strategies as st
 
-from floodline.agglomeration import graph, neurons, solve
+from floodline.agglomeration import edges, graph, neurons, solve
 from floodline.agglomeration.solvers import partition
 from floodline.assembly import run as assembly
 from floodline.config import Solver
@@ -153,7 +153,8 @@ def prepared(folder: Path, pairs: str | None, **solver: object) -> Experiment:
     (box,) = experiment.subvolumes
     write_floods(experiment, {box: slabs()})
     assembly.run(experiment)
-    graph.run(experiment)
+    for step in (graph, edges):
+        step.run(experiment)
     return experiment
 
 

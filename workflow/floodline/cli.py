@@ -253,7 +253,10 @@ def assemble(folder: Folder, workers: Workers = 1) -> None:
 @app.command(rich_help_panel="Stages")
 def agglomerate(
     folder: Folder,
-    step: Annotated[Literal["graph", "solve", "neurons", "all"], typer.Argument(help="Which step.")] = "all",
+    step: Annotated[
+        Literal["graph", "resegment", "score", "solve", "neurons", "all", "fit"],
+        typer.Argument(help="Which step; fit, which trains a model that scores contacts, is not part of all."),
+    ] = "all",
     workers: Workers = 1,
 ) -> None:
     """Merge supervoxels into neurons over the graph of their contacts."""
@@ -262,6 +265,14 @@ def agglomerate(
         from floodline.agglomeration import graph
 
         graph.run(experiment, workers)
+    if step == "resegment" or (step == "all" and experiment.config.agglomeration.resegmentation):
+        from floodline.agglomeration import resegment
+
+        resegment.run(experiment, workers)
+    if step in ("score", "all"):
+        from floodline.agglomeration import edges
+
+        edges.run(experiment)
     if step in ("solve", "all"):
         from floodline.agglomeration import solve
 
@@ -270,14 +281,18 @@ def agglomerate(
         from floodline.agglomeration import neurons
 
         neurons.run(experiment, workers)
+    if step == "fit":
+        from floodline.agglomeration import fit
+
+        fit.run(experiment)
 
 
 @app.command(rich_help_panel="Stages")
-def evaluate(folder: Folder) -> None:
+def evaluate(folder: Folder, workers: Workers = 1) -> None:
     """Score supervoxels and neurons against the labels."""
     from floodline.evaluation import run
 
-    run.run(Experiment(folder))
+    run.run(Experiment(folder), workers)
 
 
 @app.command(rich_help_panel="Stages")

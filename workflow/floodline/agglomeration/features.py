@@ -15,7 +15,9 @@ gap                             least distance between the two, in voxels of the
 x, y, z                         decision point: the middle of the faces at that distance
 flood_a, flood_b                fraction of each that the other one's flood covered, or that its flood gave away to the
                                 other, in one sub-volume
+flood_voxels                    voxels of that
 neighbour_a, neighbour_b        fraction of each that neighbouring sub-volumes gave to the other, where both segmented
+neighbour_voxels                voxels of that
 
 Intensities are in standard deviations of the image from its mean, contrasts in standard deviations.
 """
@@ -36,8 +38,8 @@ def features(
     Args:
         pairs: contacts as `contacts.combine` gives them.
         nodes: columns `supervoxel` (rising), `voxels`, `intensity`.
-        overlaps: where floods covered one another: `a`, `b`, `source` ("flood" or "neighbour"), `covered_a`,
-            `covered_b`.
+        overlaps: where floods covered one another: `a`, `b`, `source` ("flood" or "neighbour"), `voxels`,
+            `covered_a`, `covered_b`.
         mean, stddev: of the image.
     """
     area = pairs["faces"].to_numpy(np.float64)
@@ -59,9 +61,9 @@ def features(
         edges[axis] = np.rint(pairs[axis] / pairs["faces_at_gap"]).astype(np.int64)
     for source in ("flood", "neighbour"):
         covered = overlaps[overlaps["source"] == source].rename(
-            columns={"covered_a": f"{source}_a", "covered_b": f"{source}_b"}
+            columns={"covered_a": f"{source}_a", "covered_b": f"{source}_b", "voxels": f"{source}_voxels"}
         )
-        columns = ["a", "b", f"{source}_a", f"{source}_b"]
+        columns = ["a", "b", f"{source}_a", f"{source}_b", f"{source}_voxels"]
         edges = edges.merge(covered[columns], on=["a", "b"], how="left", validate="one_to_one")
         edges[columns[2:]] = edges[columns[2:]].fillna(0.0)
     return edges

@@ -1,10 +1,10 @@
-"""The region graph: contacts of supervoxels with their features and scores, measured box by box.
+"""The region graph: contacts of supervoxels with their features, measured box by box.
 
 Files, in `agglomeration/`:
 
 nodes.parquet       `supervoxel`, `voxels`, `intensity` (mean, in standard deviations from the image's mean),
                     `probability` (mean of the flood's).
-edges.parquet       one row a contact, sorted by `a` < `b`; its columns are said in features.py. Written last.
+contacts.parquet    one row a contact, sorted by `a` < `b`; its columns are said in features.py. Written last.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from floodline import pool, steps
 from floodline.agglomeration.contacts import Measure, combine, contacts
 from floodline.agglomeration.features import dequantised, features
 from floodline.agglomeration.growth import spacing_zyx
-from floodline.agglomeration.score import score
 from floodline.agglomeration.tables import read_table, write_table
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
@@ -37,7 +36,7 @@ BOX_SIZE_XYZ = (256, 256, 256)
 
 
 def run(experiment: Experiment, workers: int = 1) -> None:
-    """Write `nodes.parquet` and `edges.parquet`.
+    """Write `nodes.parquet` and `contacts.parquet`.
 
     Args:
         workers: processes that work side by side where there is no launcher.
@@ -50,7 +49,7 @@ def run(experiment: Experiment, workers: int = 1) -> None:
 
 
 def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
-    edges_path = experiment.agglomeration / "edges.parquet"
+    edges_path = experiment.agglomeration / "contacts.parquet"
     edges_path.unlink(missing_ok=True)
     assembled = read_json(experiment.manifest("supervoxels"))
     overlaps_path = experiment.beside("supervoxels") / "overlaps.parquet"
@@ -71,7 +70,6 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
         nodes = _means(_total(sums), image["mean"], image["stddev"])
         edges = features(combine(pairs), nodes, overlaps, image["mean"], image["stddev"])
         edges = edges[edges["contact_area"] >= config.min_contact_area].reset_index(drop=True)
-        edges["score"] = score(edges)
         logger.info("%d supervoxels, %d contacts", len(nodes), len(edges))
         write_table(experiment.agglomeration / "nodes.parquet", nodes)
         write_table(edges_path, edges)

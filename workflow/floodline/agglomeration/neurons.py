@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from floodline import pool, steps
-from floodline.agglomeration.growth import grow, halo_zyx, spacing_zyx
+from floodline.agglomeration.growth import grow, grow_along, halo_zyx, spacing_zyx
 from floodline.agglomeration.tables import read_table
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
@@ -41,8 +41,8 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
     assembled = read_json(experiment.manifest("supervoxels"))
     neurons = read_table(_mapping(experiment))["neuron"]
     chunk_size_xyz = experiment.config.storage.chunk_size_xyz
-    reach = experiment.config.agglomeration.grow.voxels
-    parameters = hash_of([assembled, hash_of_file(_mapping(experiment)), chunk_size_xyz, reach])
+    grow_by = experiment.config.agglomeration.grow.model_dump(mode="json")
+    parameters = hash_of([assembled, hash_of_file(_mapping(experiment)), chunk_size_xyz, grow_by])
     with Steps[_Worker](experiment.unfinished("neurons"), parameters, hand_out) as todo:
         if not todo.has_begun("neurons"):
             Layer.create(
@@ -79,6 +79,10 @@ class _Worker:
         self.neurons = Layer.open(self.experiment.layer("neurons"))
 
     @cached_property
+    def image(self) -> Layer:
+        return Layer.open(self.experiment.layer("image"))
+
+    @cached_property
     def mapping(self) -> tuple[np.ndarray, np.ndarray]:
         """Supervoxels, and the neuron of each."""
         table = read_table(_mapping(self.experiment))
@@ -87,16 +91,24 @@ class _Worker:
 
 def _relabel(box: Box, worker: _Worker) -> Arrays:
     """Write a box of the neurons."""
-    reach = worker.experiment.config.agglomeration.grow.voxels
+    experiment, wanted = worker.experiment, worker.experiment.config.agglomeration.grow
     spacing = spacing_zyx(worker.supervoxels.voxel_size_nm_xyz)
-    outer = box.grown(to_xyz(halo_zyx(reach, spacing))).intersection(worker.supervoxels.box)
+    most_steps = int(wanted.voxels)
+    halo_xyz = (most_steps,) * 3 if wanted.along == "image" else to_xyz(halo_zyx(wanted.voxels, spacing))
+    outer = box.grown(halo_xyz).intersection(worker.supervoxels.box)
     labels = worker.supervoxels.read(outer)
     missing = np.setdiff1d(labels, np.append(worker.mapping[0], np.uint64(0)))
     if len(missing):
         raise FloodlineError(
-            f"{_mapping(worker.experiment)} lacks the supervoxel {missing[0]}: run `floodline agglomerate` again, from "
-            "its graph on."
+            f"{_mapping(experiment)} lacks the supervoxel {missing[0]}: run `floodline agglomerate` again, from its "
+            "graph on."
         )
-    grown = grow(apply_mapping(labels, *worker.mapping), reach, spacing)
-    worker.neurons.write(box, np.ascontiguousarray(grown.labels[box.slices_zyx(outer.start_xyz)]))
+    labels = apply_mapping(labels, *worker.mapping)
+    if wanted.along == "image":
+        measured = read_json(experiment.manifest("image"))
+        image = worker.image.read(outer)
+        grown = grow_along(labels, image, measured["mean"], measured["stddev"], most_steps, spacing)
+    else:
+        grown = grow(labels, wanted.voxels, spacing).labels
+    worker.neurons.write(box, np.ascontiguousarray(grown[box.slices_zyx(outer.start_xyz)]))
     return {}

@@ -60,8 +60,10 @@ from floodline.config.results import (
 from floodline.config.segmentation import (
     Agglomeration,
     Assembly,
+    Fit,
     Grow,
     RegionGraph,
+    Resegmentation,
     Solver,
 )
 from floodline.config.training import (
@@ -107,6 +109,7 @@ __all__ = [
     "FileSource",
     "FillEmptySpaceSeeds",
     "FillMask",
+    "Fit",
     "Flood",
     "FloodPolicy",
     "GridSeeds",
@@ -139,6 +142,7 @@ __all__ = [
     "QualityMask",
     "RawSource",
     "RegionGraph",
+    "Resegmentation",
     "ResinMask",
     "Seeds",
     "Selection",

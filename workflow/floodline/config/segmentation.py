@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from floodline.config.base import Fraction, Model, NonNegative, Positive, Probability, key
+from floodline.config.base import (
+    BoxXYZ,
+    Fraction,
+    MarginXYZ,
+    Model,
+    NonNegative,
+    Positive,
+    Probability,
+    SizeXYZ,
+    check_box,
+    key,
+)
 
 
 class Assembly(Model):
@@ -75,11 +86,63 @@ class Grow(Model):
     voxels: Annotated[float, Field(ge=0)] = key(
         "Unsegmented voxels take the nearest neuron within this distance, in voxels of the finest axis.", 0.0
     )
+    along: Literal["distance", "image"] = key(
+        "image: instead of the nearest neuron they take the one that reaches them on the brightest way, in at most so "
+        "many steps.",
+        "distance",
+    )
+
+
+class Resegmentation(Model):
+    """Flooding both supervoxels of a contact again; see floodline.agglomeration.resegment."""
+
+    undecided: tuple[Fraction, Fraction] = key(
+        "Contacts whose score by image and flood lies between these two are resegmented.", (0.02, 0.8)
+    )
+    min_voxels: NonNegative = key("... if the smaller of the two supervoxels has so many voxels.", 1000)
+    radius_xyz: SizeXYZ = key("Half size of the cube that is flooded around a decision point.", (50, 50, 50))
+    analysis_radius_xyz: SizeXYZ | None = key(
+        "Half size of the box in which the floods are compared; null: radius_xyz less half a field of view.", None
+    )
+    contact_exclusion_xyz: MarginXYZ = key("No flood starts so near to the decision point.", (8, 8, 8))
+    attempts: Positive = key("Floods of one supervoxel, at most.", 2)
+    attempt_exclusion_xyz: MarginXYZ = key("... each starts so far from the places of those before it.", (8, 8, 8))
+    recovery: Fraction = key("A flood that covers this fraction of its own supervoxel is the last one.", 0.6)
+
+
+class Fit(Model):
+    """What `floodline agglomerate fit` learns from labels."""
+
+    kind: Literal["logistic", "boosted"] = key(
+        "logistic: logistic regression; boosted: gradient-boosted trees, for thousands of labelled contacts.",
+        "logistic",
+    )
+    boxes_xyz: tuple[BoxXYZ, ...] = key(
+        "Boxes of the labels that are learnt from, in the image source's coordinates; keep others for the scores.", ()
+    )
+    min_purity: Fraction = key("A supervoxel is used if this fraction of its labelled voxels is of one neuron,", 0.8)
+    min_voxels: Positive = key("... and if it has so many labelled voxels in the boxes.", 200)
+    folds: Annotated[int, Field(ge=2)] = key("Parts of the labelled contacts for the calibration by left-out parts.", 5)
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        for box in self.boxes_xyz:
+            check_box(box, "boxes_xyz")
+        return self
 
 
 class Agglomeration(Model):
     """Merging supervoxels into neurons: graph, then solver, then the relabelled volume."""
 
     graph: RegionGraph = key("The graph of contacts.", RegionGraph)
+    resegmentation: Resegmentation | None = key(
+        "Flooding again where image and flood leave a contact undecided; null: not done.", None
+    )
+    model: str | None = key(
+        "A model.json of `floodline agglomerate fit`, which then scores the contacts; null: the built-in rule, and the "
+        "published one for contacts that were resegmented.",
+        None,
+    )
+    fit: Fit = key("Training of such a model.", Fit)
     solver: Solver = key("The solver.", Solver)
     grow: Grow = key("What the neurons take beyond their supervoxels.", Grow)

@@ -117,7 +117,7 @@ class Floods:
                     continue
                 self.current = ObjectFlood(Frontier(start, self.deltas, deque([start])), low=start, high=start)
                 self.canvas.seed[start] = self.canvas.init
-            yield from self._fill(self.current)
+            yield from self.fill(self.current)
             self._claim(self.current)
             self.canvas.seed[self.current.visited_window(self.canvas)] = np.nan
             self.current = None
@@ -137,7 +137,7 @@ class Floods:
             return False
         return True
 
-    def _fill(self, flood: ObjectFlood) -> Flooding[None]:
+    def fill(self, flood: ObjectFlood) -> Flooding[None]:
         """Fill one object: visit positions in the order of their discovery until none is left."""
         canvas, frontier = self.canvas, flood.frontier
         began = time.monotonic()

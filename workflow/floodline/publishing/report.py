@@ -11,7 +11,7 @@ from floodline import config as configuration
 from floodline.experiment import Experiment
 from floodline.geometry import Box
 from floodline.manifest import read_json, write_json, write_text
-from floodline.publishing import curves, inputs, page, provenance, scores, training
+from floodline.publishing import calibration, curves, inputs, page, provenance, scores, training
 from floodline.publishing.pictures import slices_section
 
 
@@ -37,6 +37,7 @@ def run(experiment: Experiment) -> None:
             slices_section(experiment),
             inputs.sections(experiment),
             scores.section(records, _read(experiment.metrics.with_name("worst.json"), [])),
+            calibration.section(experiment),
             _neurons(neurons),
             training.section(experiment),
             _flooding(experiment),
