@@ -121,7 +121,7 @@ def _parameters(experiment: Experiment) -> str:
     config = experiment.config
     return hash_of(
         {
-            "supervoxels": hash_of_file(experiment.layer("supervoxels") / "pieces.parquet"),
+            "supervoxels": hash_of_file(experiment.beside("supervoxels") / "pieces.parquet"),
             "resegmentation": _wanted(experiment).model_dump(mode="json", exclude={"undecided", "min_voxels"}),
             "flood": config.inference.flood.model_dump(mode="json"),
             "network": config.network.model_dump(mode="json", exclude={"weights"}),
