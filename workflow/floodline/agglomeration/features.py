@@ -1,4 +1,4 @@
-"""Features of contacts: what the scores, the solver and a reader of `edges.parquet` see.
+"""Features of contacts: what the scores, the solver and a reader of `contacts.parquet` or `edges.parquet` see.
 
 column                          meaning
 a, b                            the two supervoxels, a < b

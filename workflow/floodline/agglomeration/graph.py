@@ -49,8 +49,8 @@ def run(experiment: Experiment, workers: int = 1) -> None:
 
 
 def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
-    edges_path = experiment.agglomeration / "contacts.parquet"
-    edges_path.unlink(missing_ok=True)
+    contacts_path = experiment.agglomeration / "contacts.parquet"
+    contacts_path.unlink(missing_ok=True)
     assembled = read_json(experiment.manifest("supervoxels"))
     overlaps_path = experiment.beside("supervoxels") / "overlaps.parquet"
     overlaps = read_table(overlaps_path)
@@ -72,7 +72,7 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
         edges = edges[edges["contact_area"] >= config.min_contact_area].reset_index(drop=True)
         logger.info("%d supervoxels, %d contacts", len(nodes), len(edges))
         write_table(experiment.agglomeration / "nodes.parquet", nodes)
-        write_table(edges_path, edges)
+        write_table(contacts_path, edges)
 
 
 def _check_image(image: Layer) -> None:
