@@ -63,7 +63,7 @@ DAMAGES: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] =
     "shifted by 30 and 20": ("shifted", lambda section, _: np.roll(section, (30, -20), (0, 1))),
     "flat": ("low_contrast", lambda section, _: stretched(section, 0.45)),
     "overexposed": ("saturated", lambda section, _: (section.astype(float) * 1.9).clip(0, 255).astype(np.uint8)),
-    "underexposed": ("saturated", lambda section, _: (section.astype(float) * 1.2 - 90).clip(0, 255).astype(np.uint8)),
+    "underexposed": ("saturated", lambda section, _: (section.astype(float) * 1.2 - 100).clip(0, 255).astype(np.uint8)),
 }
 
 

@@ -35,5 +35,5 @@ class Quality(Model):
     low_contrast: Fraction = key("low_contrast: the standard deviation is below this part of the usual.", 0.6)
     min_stddev: Annotated[float, Field(ge=0)] = key("... or below so many grey values.", 4.0)
     saturated: Fraction = key(
-        "saturated: so large a part of the voxels have the lowest or the highest grey value of the type.", 0.02
+        "saturated: so large a part of the voxels have the lowest or the highest grey value of the type.", 0.01
     )

@@ -94,6 +94,15 @@ def do(worker: Writer, task: Task[Writer]) -> None:
     steps.do(worker, task)
 
 
+def is_there(path: Path | str) -> bool:
+    """Whether there is a layer, whole or not."""
+    try:
+        Layer.open(path)
+    except FloodlineError:
+        return False
+    return True
+
+
 def written(layer: Layer, box: Box, array: np.ndarray) -> Arrays:
     """Write a block to a layer, and say what `do` must know of it."""
     layer.write(box, array)

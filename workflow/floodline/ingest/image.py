@@ -20,7 +20,7 @@ from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, Triple
 from floodline.ingest import clahe, previews
-from floodline.ingest.blocks import Checksums, do, whole_chunks, written
+from floodline.ingest.blocks import Checksums, do, is_there, whole_chunks, written
 from floodline.ingest.normalise import Recipe, applied, counts_by_section, kept_fill, needs_counts, result_type
 from floodline.manifest import hash_of, hash_of_file, read_block, write_block, write_bytes, write_json
 from floodline.steps import Arrays, Steps
@@ -43,11 +43,7 @@ def run(experiment: Experiment, workers: int = 1, memory_mb: int = 1000) -> None
             voxel size is not known or contradicts the configuration.
         OutOfTime: the scheduler is about to end the job; finished blocks are kept.
     """
-    experiment.manifest("image").unlink(missing_ok=True)
-    image = _Image(experiment)
-    boxes = whole_chunks(image.box, experiment.config.storage.chunk_size_xyz, memory_mb, image.bytes_of)
-    crew = pool.Crew(partial(_Worker, experiment.folder), do)
-    pool.run(crew, partial(_lead, experiment, image, boxes), max(1, min(workers, len(boxes))))
+    pool.run(pool.Crew(partial(_Worker, experiment.folder), do), partial(_lead, experiment, memory_mb), workers)
 
 
 class _Image:
@@ -93,10 +89,12 @@ def _parameters(experiment: Experiment) -> str:
 # --- one process leads -----------------------------------------------------------------------------------------------
 
 
-def _lead(experiment: Experiment, image: _Image, boxes: list[Box], hand_out: pool.HandOut) -> None:
-    folder = experiment.beside("image")
+def _lead(experiment: Experiment, memory_mb: int, hand_out: pool.HandOut) -> None:
+    experiment.manifest("image").unlink(missing_ok=True)
+    image, folder = _Image(experiment), experiment.beside("image")
+    boxes = whole_chunks(image.box, image.chunk_size_xyz, memory_mb, image.bytes_of)
     with Steps[_Worker](experiment.unfinished("image"), _parameters(experiment), hand_out) as todo:
-        if not todo.has_begun("write"):
+        if not (todo.has_begun("write") and is_there(experiment.layer("image"))):
             _create(experiment, image)
         recipe = _counted(experiment, image, boxes, todo)
         counts = np.zeros(np.iinfo(image.dtype).max + 1, np.int64)

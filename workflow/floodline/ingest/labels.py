@@ -19,7 +19,7 @@ from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, Triple, to_zyx, triple
 from floodline.ingest import cleaning, pieces
-from floodline.ingest.blocks import Checksums, do, whole_chunks, written
+from floodline.ingest.blocks import Checksums, do, is_there, whole_chunks, written
 from floodline.ingest.image import cropped_box
 from floodline.manifest import hash_of, read_block, write_block, write_json
 from floodline.steps import Arrays, Steps
@@ -45,11 +45,7 @@ def run(experiment: Experiment, workers: int = 1, memory_mb: int = 1000) -> None
             they cover, or a supervoxel has no body.
         OutOfTime: the scheduler is about to end the job; finished blocks are kept.
     """
-    experiment.manifest("labels").unlink(missing_ok=True)
-    labels = _Labels(experiment)
-    boxes = whole_chunks(labels.box, experiment.config.storage.chunk_size_xyz, memory_mb, labels.bytes_of)
-    crew = pool.Crew(partial(_Worker, experiment.folder), do)
-    pool.run(crew, partial(_lead, experiment, labels, boxes), max(1, min(workers, len(boxes))))
+    pool.run(pool.Crew(partial(_Worker, experiment.folder), do), partial(_lead, experiment, memory_mb), workers)
 
 
 class _Labels:
@@ -106,10 +102,13 @@ class _Labels:
 # --- one process leads -----------------------------------------------------------------------------------------------
 
 
-def _lead(experiment: Experiment, labels: _Labels, boxes: list[Box], hand_out: pool.HandOut) -> None:
+def _lead(experiment: Experiment, memory_mb: int, hand_out: pool.HandOut) -> None:
+    experiment.manifest("labels").unlink(missing_ok=True)
+    labels = _Labels(experiment)
     clean = labels.wanted.clean
+    boxes = whole_chunks(labels.box, labels.chunk_size_xyz, memory_mb, labels.bytes_of)
     with Steps[_Worker](experiment.unfinished("labels"), _parameters(experiment), hand_out) as todo:
-        if not todo.has_begun("write"):
+        if not (todo.has_begun("write") and is_there(experiment.layer("labels"))):
             labels.create(experiment.layer("labels"))
         counts = _decided(experiment, labels, boxes, todo) if cleaning.needs_pieces(clean) else {}
         before, after = _Totals(), _Totals()
@@ -145,7 +144,7 @@ def _decided(experiment: Experiment, labels: _Labels, boxes: list[Box], todo: St
     for box, own in zip(boxes, found.of_blocks, strict=True):
         write_block(_labels_of_pieces(experiment, box), "", {"label_of": label_of[own]})
     if labels.erodes:
-        if not (todo.has_begun("clean") and (_cleaned(experiment) / "info").is_file()):
+        if not (todo.has_begun("clean") and is_there(_cleaned(experiment))):
             labels.create(_cleaned(experiment))
         todo.do("clean", {box.name: partial(_clean, box) for box in boxes})
     return counts

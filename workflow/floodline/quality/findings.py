@@ -107,9 +107,9 @@ def _shifted(places: np.ndarray, voxels: int) -> tuple[np.ndarray, np.ndarray]:
         return np.abs(a - b).max(axis=1) >= voxels
 
     alone = far(places, before) & far(places, after)
-    # The first section has none before it, and the last none after; what has but one before it may be right itself.
+    # The first section has none before it, and the last none after.
     alone[:1], alone[-1:] = far(places, after)[:1], far(places, before)[-1:]
-    step = far(places, np.roll(places, 1, axis=0))
-    step[:2] = False
-    for_good = step & far(places, before) & ~far(places, after)
+    for_good = np.zeros(count, bool)
+    good = np.flatnonzero(~alone)
+    for_good[good[1:]] = far(places[good[1:]], places[good[:-1]])
     return alone | for_good, np.abs(places - before).max(axis=1)

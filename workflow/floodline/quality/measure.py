@@ -31,11 +31,10 @@ def measure(sections: np.ndarray, previous: np.ndarray | None, fill: int | None)
         the section fits the one before best, voxels), aligned (the correlation there). What cannot be told is NaN.
     """
     bottom, top = 0, np.iinfo(sections.dtype).max
-    before = None if previous is None else _flat(previous, fill)
+    before = previous
     for section in sections:
         imaged = section if fill is None else section[section != fill]
         row: dict[str, Any] = {"imaged": imaged.size / section.size}
-        values = _flat(section, fill)
         if imaged.size:
             row |= {
                 "mean": float(imaged.mean()),
@@ -46,23 +45,27 @@ def measure(sections: np.ndarray, previous: np.ndarray | None, fill: int | None)
                 "at_top": float(np.mean(imaged == top)),
             }
             if row["stddev"] > 0:
+                (values,) = _level(fill, section)
                 row["sharpness"] = float(ndimage.laplace(values).std() / row["stddev"])
-                if before is not None and before.std() > 0:
-                    row |= _compared(before, values)
+                if before is not None:
+                    row |= _compared(*_level(fill, before, section))
         yield row
-        before = values
+        before = section
 
 
-def _flat(section: np.ndarray, fill: int | None) -> np.ndarray:
-    """The section as float32, with the mean of what was imaged in place of fill."""
-    values = section.astype(np.float32)
+def _level(fill: int | None, *sections: np.ndarray) -> list[np.ndarray]:
+    """Sections as float32; where one of them is fill, each has the mean of the rest, which then counts for nothing."""
+    levelled = [section.astype(np.float32) for section in sections]
     if fill is not None:
-        empty = section == fill
-        values[empty] = values[~empty].mean() if not empty.all() else 0
-    return values
+        empty = np.logical_or.reduce([section == fill for section in sections])
+        for values in levelled:
+            values[empty] = values[~empty].mean() if not empty.all() else 0
+    return levelled
 
 
 def _compared(before: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    if before.min() == before.max() or values.min() == values.max():
+        return {}
     correlation = pearson(before, values)
     shift_y, shift_x = best_shift(_middle(before), _middle(values))
     aligned = _at_shift(before, values, shift_y, shift_x)

@@ -41,13 +41,11 @@ def run(experiment: Experiment, workers: int = 1) -> None:
         FloodlineError: the image was not ingested, or its source is missing or damaged.
         OutOfTime: the scheduler is about to end the job; what was measured is kept.
     """
-    tile = (*experiment.config.quality.tile_xy, SECTIONS)
-    boxes = blocks(experiment.image_box, tile)
-    crew = pool.Crew(partial(_Worker, experiment.folder), steps.do)
-    pool.run(crew, partial(_lead, experiment, boxes), max(1, min(workers, len(boxes))))
+    pool.run(pool.Crew(partial(_Worker, experiment.folder), steps.do), partial(_lead, experiment), workers)
 
 
-def _lead(experiment: Experiment, boxes: list[Box], hand_out: pool.HandOut) -> None:
+def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
+    boxes = blocks(experiment.image_box, (*experiment.config.quality.tile_xy, SECTIONS))
     manifest = experiment.quality / "manifest.json"
     manifest.unlink(missing_ok=True)
     with Steps[_Worker](experiment.unfinished("quality"), _parameters(experiment), hand_out) as todo:
