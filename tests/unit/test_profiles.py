@@ -19,7 +19,8 @@ from floodline.schedulers import limits
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
 ON_QUEUES = ["theta", "polaris"]
-ON_RANKS = ["train_network", "flood", "partitions", "supervoxels", "region_graph", "neurons", "resegment", "metrics"]
+BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "supervoxels", "region_graph", "neurons"]
+ON_RANKS = ["train_network", "flood", *BOXES, "resegment", "metrics"]
 """The rules that use all ranks of the launcher."""
 
 

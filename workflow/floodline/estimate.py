@@ -138,19 +138,26 @@ def run(experiment: Experiment, resources: Mapping[str, Mapping[str, Any]]) -> N
         resources: of each rule, as the profile gives them; missing ones: one process on this machine.
 
     Raises:
-        FloodlineError: a job does not fit its queue.
+        FloodlineError: a job does not fit its queue, or a stage that cannot go on in another job does not fit one.
     """
     rates = rates_of(experiment)
     calls, calls_from = calls_per_voxel(experiment)
     work = stages(experiment, rates, calls)
     given = {stage.rule: Given.of(resources.get(stage.rule, {})) for stage in work}
-    print(table([line(stage, given[stage.rule]) for stage in work]))
+    lines = [line(stage, given[stage.rule]) for stage in work]
+    print(table(lines))
     print(
         f"\nCores at {', '.join(f'{rate:.3g} fields of view a second ({name})' for name, rate in rates.items())}; "
         f"{1000 * calls:.3g} network calls for a thousand voxels ({calls_from})."
     )
     asked = [(rule, Given.of(values)) for rule, values in resources.items()]
     refusals = [sentence for rule, one in asked if (sentence := refusal(rule, one))]
+    refusals += [
+        f"{stage.rule}: one process needs {_number(one.seconds / 3600)} h, and its job ends after "
+        f"{_number((given[stage.rule].minutes or 0) / 60)} h, and would begin anew: give it more time."
+        for stage, one in zip(work, lines, strict=True)
+        if not stage.on_ranks and one.seconds > given[stage.rule].usable_seconds
+    ]
     if refusals:
         raise FloodlineError(" ".join(refusals))
 
@@ -211,7 +218,7 @@ def stages(experiment: Experiment, rates: Mapping[str, float], calls: float) -> 
     layers = 2 * segmentation + image
     pyramid = replace(_alone("pyramid", voxels, layers, layers / 7), jobs=3 if config.labels is None else 4)
     return [
-        _alone("ingest_image", voxels, image, image),
+        _boxwise("ingest_image", voxels, image, image),
         *_training(config, volume, rates),
         *_flooding(config, volume, image / voxels, rates["inference"], calls),
         _boxwise("region_graph", voxels, segmentation + image + voxels, 0),
@@ -231,7 +238,7 @@ def _training(config: Config, volume: Box, rates: Mapping[str, float]) -> list[S
     used = labelled if config.sites.box_xyz is None else Box.of(config.sites.box_xyz).voxels
     stored, batch = SEGMENTATION_BYTES * labelled, config.training.batch_size
     return [
-        _alone("ingest_labels", labelled, 8 * labelled, stored),
+        _boxwise("ingest_labels", labelled, 8 * labelled, stored),
         _boxwise("partitions", used, 2 * stored, used),
         _alone("coordinates", used, 2 * used, 0),
         Stage("train_network", 1, ceil(config.training.fovs / batch), batch / rates["training"], stored, 0),
@@ -278,7 +285,7 @@ def line(stage: Stage, given: Given) -> Line:
     # A stage that is one process, or works box by box, computes with one core of a rank; the network takes them all.
     cores = given.cores if stage.rule in ("train_network", "flood") else 1.0
     seconds = STARTING_SECONDS + ceil(stage.tasks / ranks) * stage.core_seconds / cores
-    times = ceil(seconds / given.usable_seconds) if given.minutes else 1
+    times = ceil(seconds / given.usable_seconds) if stage.on_ranks and given.minutes else 1
     return Line(
         stage.rule,
         stage.jobs * times,

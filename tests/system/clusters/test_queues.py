@@ -15,7 +15,8 @@ import yaml
 from slurm_cluster import SlurmCluster
 from submitting import ROOT, Run, wait_for
 
-ON_RANKS = ["train_network", "partitions", "supervoxels", "region_graph", "neurons"]
+BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "supervoxels", "region_graph", "neurons"]
+ON_RANKS = ["train_network", *BOXES]
 STAND_INS = {
     "theta": ("cobalt.py", ["qsub", "qstat", "qdel", "aprun"], "aprun -d 1 -j 1 -cc depth -N"),
     "polaris": ("pbs.py", ["qsub", "qstat", "qdel", "mpiexec"], "mpiexec --depth 1 --cpu-bind depth -ppn"),

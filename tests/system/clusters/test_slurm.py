@@ -11,7 +11,8 @@ from submitting import Run, wait_for
 
 # Two real cores stand behind the nodes, and nobody waits for their file system.
 SRUN = "srun --mpi=pmix --cpus-per-task=1"
-ON_RANKS = ["train_network", "flood", "partitions", "supervoxels", "region_graph", "neurons"]
+BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "supervoxels", "region_graph", "neurons"]
+ON_RANKS = ["train_network", "flood", *BOXES]
 SMALL = {
     "set-threads": dict.fromkeys(ON_RANKS, 1),
     "set-resources": {rule: {"tasks": 2, "mpi": SRUN} for rule in ON_RANKS},
