@@ -128,8 +128,8 @@ def test_a_stage_of_one_process_must_end_in_one_job(tmp_path):
     source = {"kind": "phantom", "size_xyz": [4000, 3000, 2000]}
     experiment = experiment_of(tmp_path, image={"source": source}, labels={"source": source})
     tuned(tmp_path, experiment)
-    with pytest.raises(FloodlineError, match=r"metrics: one process needs 5.56 h, and its job ends after 1 h"):
-        estimate.run(experiment, {"metrics": {"runtime": 60}})
+    with pytest.raises(FloodlineError, match=r"meshes: one process needs 22.2 h, and its job ends after 1 h"):
+        estimate.run(experiment, {"meshes": {"runtime": 60}})
 
 
 def test_a_rate_of_another_network_is_refused(tmp_path):

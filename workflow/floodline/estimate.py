@@ -224,7 +224,7 @@ def stages(experiment: Experiment, rates: Mapping[str, float], calls: float) -> 
         _boxwise("region_graph", voxels, segmentation + image + voxels, 0),
         _boxwise("neurons", voxels, segmentation, segmentation),
         pyramid,
-        *([_alone("metrics", voxels, 3 * segmentation, 0)] if config.labels is not None else []),
+        *([_boxwise("metrics", voxels, 3 * segmentation, 0)] if config.labels is not None else []),
         _alone("meshes", voxels, segmentation, 0),
         _alone("skeletons", voxels, segmentation, 0),
     ]

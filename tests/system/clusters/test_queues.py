@@ -15,7 +15,16 @@ import yaml
 from slurm_cluster import SlurmCluster
 from submitting import ROOT, Run, wait_for
 
-BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "supervoxels", "region_graph", "neurons"]
+BOXES = [
+    "ingest_image",
+    "ingest_labels",
+    "quality_control",
+    "partitions",
+    "supervoxels",
+    "region_graph",
+    "neurons",
+    "metrics",
+]
 ON_RANKS = ["train_network", *BOXES]
 STAND_INS = {
     "theta": ("cobalt.py", ["qsub", "qstat", "qdel", "aprun"], "aprun -d 1 -j 1 -cc depth -N"),
@@ -42,7 +51,7 @@ def submitting(cluster: SlurmCluster, folder: Path, profile: str, *config: str, 
         "default-resources": {"setup": f"export PATH={programs}:{cluster.folder}/bin:$PATH"},
         "set-resources": {
             **one,
-            **{rule: {**large, "tasks": 2, "mpi": f"{launcher} 1"} for rule in ON_RANKS},
+            **{rule: {**large, "tasks": 2, "mpi": f"{launcher} 1"} for rule in [*ON_RANKS, "resegment"]},
             "flood": {**large, "tasks": 4, "mpi": f"{launcher} 2"},
         },
         "latency-wait": 5,

@@ -11,11 +11,20 @@ from submitting import Run, wait_for
 
 # Two real cores stand behind the nodes, and nobody waits for their file system.
 SRUN = "srun --mpi=pmix --cpus-per-task=1"
-BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "supervoxels", "region_graph", "neurons"]
+BOXES = [
+    "ingest_image",
+    "ingest_labels",
+    "quality_control",
+    "partitions",
+    "supervoxels",
+    "region_graph",
+    "neurons",
+    "metrics",
+]
 ON_RANKS = ["train_network", "flood", *BOXES]
 SMALL = {
-    "set-threads": dict.fromkeys(ON_RANKS, 1),
-    "set-resources": {rule: {"tasks": 2, "mpi": SRUN} for rule in ON_RANKS},
+    "set-threads": dict.fromkeys([*ON_RANKS, "resegment"], 1),
+    "set-resources": {rule: {"tasks": 2, "mpi": SRUN} for rule in [*ON_RANKS, "resegment"]},
     "latency-wait": 5,
     "retries": 0,
     "slurm-status-command": "squeue",  # the test cluster has no accounting
