@@ -50,3 +50,13 @@ def masks(*purposes):
 def layers():
     """Layers that this experiment makes."""
     return ["image", "supervoxels", "neurons"] + (["labels"] if CONFIG.labels else [])
+
+
+def given(rule):
+    """A rule's resources, the profile's above its own, as plain values."""
+    values = {name: resource.raw for name, resource in rule.resources.items()}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and not name.startswith("_")
+    }

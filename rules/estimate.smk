@@ -1,20 +1,9 @@
 # What all this will take, before anything is spent. Included last: it asks the rules for what the profile gives them.
 import json
 
-
-def given(rule):
-    """A rule's resources, the profile's above its own, as plain values."""
-    values = {name: resource.raw for name, resource in rule.resources.items()}
-    return {
-        name: value
-        for name, value in values.items()
-        if value is not None and not name.startswith("_")
-    }
-
-
 # Too long for a command line that is printed.
-os.environ["FLOODLINE_GIVEN"] = json.dumps(
-    {rule.name: given(rule) for rule in workflow.rules}
+os.environ.update(
+    FLOODLINE_GIVEN=json.dumps({rule.name: given(rule) for rule in workflow.rules})
 )
 
 
