@@ -126,8 +126,8 @@ def info(
     volume: Annotated[
         str,
         typer.Argument(
-            help="A folder, file or pattern of slices, an HDF5 file (file.h5:dataset), a precomputed layer (folder or "
-            "URL), or an experiment's folder.",
+            help="A folder, file or pattern of slices; a file (file.h5:dataset for HDF5); a folder or URL of a "
+            "precomputed layer, of Zarr or N5; or an experiment's folder.",
             show_default=False,
         ),
     ],

@@ -58,8 +58,10 @@ def _files(experiment: Experiment) -> list[Path]:
     if inference.initial_segmentation is not None:
         sources.append(inference.initial_segmentation)
     for source in sources:
-        if isinstance(source, config.Hdf5Source | config.StackSource):
+        if isinstance(source, config.Hdf5Source | config.StackSource | config.FileSource | config.RawSource):
             files.append(source.path)
+        if isinstance(source, config.ChunkedSource):
+            files += [f"{source.path}/{name}" for name in (".zarray", ".zattrs", "zarr.json", "attributes.json")]
         if isinstance(source, config.PrecomputedSource):
             files += [f"{source.path}/manifest.json", f"{source.path}/info"]
     return [Path(name) for name in files if name is not None]
