@@ -99,7 +99,9 @@ class Layer:
             with reaching(path, "read"):
                 cloud_volume = open_cloud_volume(path, mip=mip)
         except InfoUnavailableError:
-            raise FloodlineError(f"{path} is not a precomputed layer: it has no file 'info'.") from None
+            # CloudFiles takes 403 for 404 there.
+            hidden = ", or its server does not show it" if str(path).startswith("http") else ""
+            raise FloodlineError(f"{path} is not a precomputed layer: it has no file 'info'{hidden}.") from None
         except ScaleUnavailableError:
             raise FloodlineError(f"the layer {path} has no level {mip}: ask for one that its 'info' lists.") from None
         except (ValueError, KeyError) as error:
