@@ -62,6 +62,9 @@ def cloud_volume_class() -> Any:
         # A library's remarks on Python's age.
         warnings.simplefilter("ignore", FutureWarning)
         from cloudvolume import CloudVolume
+    # They tell of every client where its endpoint and credentials came from, and of every connection over ten.
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     _teach_patience()
     return CloudVolume
 
