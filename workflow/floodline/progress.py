@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 logger = logging.getLogger("floodline")
@@ -29,7 +30,13 @@ class Meter:
         self.start = self.last_line = time.monotonic()
         self.seconds_between_lines = seconds_between_lines
         self.bar = (
-            Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
             if sys.stderr.isatty()
             else None
         )
