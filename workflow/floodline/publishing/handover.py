@@ -8,6 +8,9 @@ neuroglancer.json       a Neuroglancer state in which the supervoxels of a neuro
 skeletons/<neuron>.swc  SWC as CATMAID, navis and Neuroglancer take it: in nanometres, with radii, roots first. SWC
                         holds trees, so a loop lacks one of its edges. R. C. Cannon et al., J. Neurosci. Methods 84
                         (1998).
+chunkedgraph/           what PyChunkedGraph ingests; see floodline.publishing.chunkedgraph.
+webknossos/agglomerates/neurons
+                        what webKnossos shows and edits on the supervoxels; see floodline.publishing.agglomerate_view.
 manifest.json           how many there are of each; written last.
 """
 
@@ -17,12 +20,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
+from floodline.geometry import blocks
 from floodline.manifest import write_json, write_text
-from floodline.publishing import skeletons, state
+from floodline.publishing import agglomerate_view, chunkedgraph, skeletons, state
+from floodline.volumes.layer import Layer
 
 SWC_HEAD = "# Neuron {neuron} of {experiment}, by floodline. Nanometres.\n# id type x y z radius parent\n"
 
@@ -31,7 +37,7 @@ def run(experiment: Experiment) -> None:
     """Write `handover/`, its manifest last.
 
     Raises:
-        FloodlineError: the agglomeration or the neurons are missing.
+        FloodlineError: the agglomeration, the supervoxels or the neurons are missing.
     """
     folder = experiment.folder / "handover"
     # The manifest goes first: what has one is whole.
@@ -45,6 +51,10 @@ def run(experiment: Experiment) -> None:
     write_text(folder / "edges.csv", decided.to_csv(index=False))
     write_text(folder / "mapping.csv", mapping.to_csv(index=False))
     write_json(folder / "neuroglancer.json", graph_state(experiment, mapping))
+    supervoxels = Layer.open(experiment.layer("supervoxels"))
+    places = first_voxels(supervoxels)
+    agglomerate_view.write(folder / "webknossos" / "agglomerates" / "neurons", mapping, edges, places)
+    pieces = chunkedgraph.write(folder / "chunkedgraph", supervoxels, mapping, edges)
     written = 0
     for skeleton in skeletons.read(experiment.layer("neurons")):
         head = SWC_HEAD.format(neuron=skeleton.id, experiment=experiment.config.name)
@@ -54,8 +64,27 @@ def run(experiment: Experiment) -> None:
         written += 1
     write_json(
         folder / "manifest.json",
-        {"edges": len(decided), "supervoxels": len(mapping), "neurons": neuron.nunique(), "skeletons": written},
+        {
+            "edges": len(decided),
+            "supervoxels": len(mapping),
+            "neurons": neuron.nunique(),
+            "skeletons": written,
+            "chunkedgraph": pieces,
+        },
     )
+
+
+def first_voxels(layer: Layer) -> pd.DataFrame:
+    """A voxel of each object of a layer: columns x, y, z; the object is the index."""
+    found = []
+    for block in blocks(layer.box, layer.chunk_size_xyz):
+        labels = layer.read(block)
+        ids, first = np.unique(labels, return_index=True)
+        z, y, x = np.unravel_index(first, labels.shape)
+        xyz = {axis: place + start for axis, place, start in zip("xyz", (x, y, z), block.start_xyz, strict=True)}
+        found.append(pd.DataFrame(xyz, index=ids)[ids > 0])
+    places = pd.concat(found)
+    return places[~places.index.duplicated()]
 
 
 def graph_state(experiment: Experiment, mapping: pd.DataFrame) -> dict[str, Any]:
