@@ -19,8 +19,9 @@ from published import START_XYZ, VOXEL_SIZE_NM_XYZ
 
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
+from floodline.geometry import Box
 from floodline.manifest import read_json
-from floodline.publishing import connectome, igneous, meshes, skeletons, state
+from floodline.publishing import connectome, igneous, meshes, sites, skeletons, state
 
 BALL, ROD, DUST = 7, 2**40 + 1, 9
 RADIUS_NM, ROD_NM = 130.0, 520.0
@@ -192,7 +193,7 @@ def test_what_is_measured_does_not_depend_on_the_blocks(tmp_path, seed, gap_nm):
     for part in (1, 2):
         others = measured(tmp_path, array, gap_nm, blocks=part, chunk=8)
         pd.testing.assert_frame_equal(neurons, others[0])
-        places = ["x", "y", "z"]
+        places = ["x", "y", "z", "sites_xyz"]
         pd.testing.assert_frame_equal(contacts.drop(columns=places), others[1].drop(columns=places))
 
 
@@ -245,6 +246,53 @@ def test_a_contact_ends_where_the_neurons_do(tmp_path):
     assert 8 <= contacts["area_nm2"].item() / (8.0 * 12 * 10) <= 11
 
 
+def staple(feet: int) -> np.ndarray:
+    """A bar above a plate, on feet that reach down to it through the zeros: 8 voxels of x and 6 of y each."""
+    array = np.zeros((30, 20, 40), np.uint64)
+    array[:8] = 3
+    array[20:28, 4:16] = 5
+    for foot in range(feet):
+        array[8:20, 7:13, 4 + 12 * foot : 12 + 12 * foot] = 5
+    return array
+
+
+@pytest.mark.parametrize("feet", [0, 1, 2, 3])
+@pytest.mark.parametrize("chunk", [8, 32])
+def test_contact_sites_are_the_separate_places_of_touch(tmp_path, feet, chunk):
+    """The bar itself is 12 voxels of 10 nm above the plate: out of reach."""
+    _, contacts = measured(tmp_path, staple(feet), gap_nm=0, chunk=chunk, blocks=1)
+    assert len(contacts) == bool(feet)
+    for row in contacts.itertuples():
+        assert row.sites == feet == len(row.sites_xyz) == len(row.site_areas_nm2)
+        assert sum(row.site_areas_nm2) == pytest.approx(row.area_nm2)
+        assert sorted(row.site_areas_nm2, reverse=True) == list(row.site_areas_nm2)
+        for area in row.site_areas_nm2:
+            assert area == pytest.approx(8 * 8.0 * 6 * 8.0, rel=0.05)
+        assert [row.x, row.y, row.z] == list(row.sites_xyz[0])
+        found = sorted((np.array(place) - START_XYZ).tolist() for place in row.sites_xyz)
+        for foot, (x, y, z) in enumerate(found):
+            assert (4 + 12 * foot <= x < 12 + 12 * foot, 7 <= y < 13, z) == (True, True, 7)
+
+
+@settings(max_examples=30)
+@given(apart=st.integers(0, 14), at=st.integers(-20, 20), border=st.integers(1, 30))
+def test_places_as_near_as_a_membrane_is_thick_are_one_site(apart, at, border):
+    """Two patches of 5 x 5 faces, with so many voxels between them, anywhere on the grid and on the blocks."""
+    cell = 4
+    x, y = np.meshgrid([*range(5), *range(5 + apart, 10 + apart)], range(5))
+    faces = pd.DataFrame({"a": 1, "b": 2, "area_nm2": 1.0, "x": x.ravel() + at, "y": y.ravel(), "z": 0})
+    found = sites.Sites((cell,) * 3)
+    for start, stop in ((-30, border), (border, 60)):
+        inside = faces[(faces["x"] >= start) & (faces["x"] < stop)].reset_index(drop=True)
+        found.add(inside, Box((start, -8, -8), (stop, 8, 8)))
+    (row,) = found.contacts().itertuples()
+    if apart < cell:
+        assert row.sites == 1
+    if apart >= 2 * cell:
+        assert row.sites == 2
+    assert row.area_nm2 == 50
+
+
 def test_neurons_with_another_between_them_do_not_touch(tmp_path):
     _, contacts = measured(tmp_path, plates(3, between=4), gap_nm=60)
     assert list(zip(contacts["a"], contacts["b"], strict=True)) == [(3, 4), (4, 5)]
@@ -281,6 +329,9 @@ def test_the_graph_is_the_table(tmp_path):
     }
     assert dict(graph.nodes(data="voxels")) == neurons["voxels"].to_dict()
     assert dict(graph.degree()) == neurons["contacts"].to_dict()
+    assert {(a, b): n for a, b, n in graph.edges(data="sites")} == {
+        (row.a, row.b): row.sites for row in contacts.itertuples()
+    }
     extent = sqrt(sum(size**2 for size in (15 * 8, 15 * 8, 15 * 10)))
     assert contacts["area_nm2"].max() < extent**2
 

@@ -24,6 +24,7 @@ from floodline.manifest import write_atomically
 from floodline.progress import Meter
 from floodline.publishing import skeletons
 from floodline.publishing.areas import MARGIN, faces, facing
+from floodline.publishing.sites import Sites
 from floodline.segmentation.relabel import compact
 from floodline.volumes.layer import Layer
 
@@ -37,7 +38,9 @@ def run(experiment: Experiment) -> None:
 
     `neurons`: neuron, voxels, volume_um3, surface_um2 (faces of the volume not counted), x0, y0, z0, x1, y1, z1 (its
     box, voxels), contacts (neurons that it touches), cable_nm and branch_points (of its skeleton, if it has one).
-    `contacts`: a, b (neurons, a < b), area_nm2, and x, y, z (a place on it, voxels).
+    `contacts`: a, b (neurons, a < b), area_nm2, sites (the number of separate places at which they touch), x, y, z (a
+    voxel on the largest of them), and, largest first, site_areas_nm2 and sites_xyz (lists: the area of each and a voxel
+    on it).
 
     Raises:
         FloodlineError: there are no neurons.
@@ -61,16 +64,17 @@ def measure(layer: Layer, gap_nm: float, block_chunks: int = BLOCK_CHUNKS) -> tu
     Returns:
         neurons, contacts: as `run` describes them, but for the columns that come from contacts and skeletons.
     """
-    sizes, surfaces, contacts = [], [], []
+    cell_xyz = triple(max(1, round(gap_nm / 2 / nm)) for nm in layer.voxel_size_nm_xyz)
+    sizes, surfaces, sites = [], [], Sites(cell_xyz)
     todo = blocks(layer.box, triple(block_chunks * chunk for chunk in layer.chunk_size_xyz))
     with Meter("connectome", len(todo), "blocks") as meter:
         for block in todo:
             part = Part.read(layer, block, gap_nm)
             sizes.append(part.sizes())
             surfaces.append(part.surfaces())
-            contacts.append(part.contacts())
+            sites.add(part.contacts(), block)
             meter.advance()
-    return _neurons(sizes, surfaces, layer), _whole(contacts)
+    return _neurons(sizes, surfaces, layer), sites.contacts()
 
 
 class Part:
@@ -138,7 +142,7 @@ class Part:
         return aside <= np.minimum(RIM_VOXELS, np.linalg.norm(line, axis=1) - 1)
 
     def contacts(self) -> pd.DataFrame:
-        """What lies in the block of each contact: a, b, area_nm2, x, y, z (the face nearest to its middle)."""
+        """The faces of all contacts that lie in the block: a, b, area_nm2, x, y, z (the voxel below the face)."""
         tables = []
         for axis in range(3):
             lower, below, above = faces(self.grown, axis, self.core)
@@ -149,14 +153,7 @@ class Part:
             z, y, x = (lower + self.origin_zyx).T
             pair = np.sort(np.stack([self.ids[below], self.ids[above]]), axis=0)
             tables.append(pd.DataFrame({"a": pair[0], "b": pair[1], "area_nm2": area, "x": x, "y": y, "z": z}))
-        found = pd.concat(tables, ignore_index=True)
-        areas = found.groupby(["a", "b"])["area_nm2"]
-        found["squared"] = 0.0
-        for name in "xyz":
-            moments = (found[name] * found["area_nm2"]).groupby([found["a"], found["b"]])
-            found["squared"] += (found[name] - moments.transform("sum") / areas.transform("sum")) ** 2
-        nearest_first = found.sort_values(["squared", "z", "y", "x"], kind="stable").drop(columns="squared")
-        return nearest_first.groupby(["a", "b"]).first().assign(area_nm2=areas.sum()).reset_index()
+        return pd.concat(tables, ignore_index=True)
 
 
 def grow(
@@ -178,14 +175,6 @@ def grow(
     away, nearest = distance_transform_edt(empty, sampling=voxel_size_zyx, return_indices=True)
     origin = tuple((to - here).astype(np.int16) for to, here in zip(nearest, np.indices(labels.shape), strict=True))
     return np.where(away <= distance, labels[tuple(nearest)], 0), origin
-
-
-def _whole(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Contacts of the volume from those of its blocks: the area of all parts together, the place on the largest."""
-    by = ["area_nm2", "z", "y", "x"]
-    largest_first = pd.concat(parts).sort_values(by, ascending=[False, True, True, True], kind="stable")
-    pairs = largest_first.groupby(["a", "b"])
-    return pairs.first().assign(area_nm2=pairs["area_nm2"].sum()).reset_index()
 
 
 def _neurons(sizes: list[pd.DataFrame], surfaces: list[pd.DataFrame], layer: Layer) -> pd.DataFrame:
@@ -213,6 +202,6 @@ def _write_graph(path: Path, neurons: pd.DataFrame, contacts: pd.DataFrame) -> N
         x, y, z = ((row[f"{axis}0"] + row[f"{axis}1"]) / 2 for axis in "xyz")
         graph.add_node(row["neuron"], voxels=row["voxels"], volume_um3=row["volume_um3"], x=x, y=y, z=z)
     for row in contacts.to_dict("records"):
-        attributes = {name: row[name] for name in ("area_nm2", "x", "y", "z")}
+        attributes = {name: row[name] for name in ("area_nm2", "sites", "x", "y", "z")}
         graph.add_edge(row["a"], row["b"], **attributes)
     write_atomically(path, lambda file: nx.write_graphml(graph, file))
