@@ -10,7 +10,11 @@ rule metrics:
         ),
         labels=["results/{experiment}/labels/manifest.json"] if CONFIG.labels else [],
     output:
-        "results/{experiment}/evaluation/metrics.json",
+        report(
+            "results/{experiment}/evaluation/metrics.json",
+            caption="../workflow/report/metrics.rst",
+            category="The run",
+        ),
     log:
         "results/{experiment}/logs/evaluate.log",
     benchmark:

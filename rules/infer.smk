@@ -49,3 +49,19 @@ rule inference_manifest:
         mpi="",
     shell:
         f"{LAUNCH}floodline infer results/{{wildcards.experiment}} --finish > {{log}} 2>&1"
+
+
+rule example_flood:
+    """One object is flooded once more, and kept as it grows: a picture for the report."""
+    input:
+        manifest="results/{experiment}/inference/manifest.json",
+    output:
+        "results/{experiment}/inference/example.block",
+    log:
+        "results/{experiment}/logs/example_flood.log",
+    threads: 2
+    resources:
+        tasks=1,
+        mpi="",
+    shell:
+        f"{LAUNCH}floodline infer results/{{wildcards.experiment}} --example > {{log}} 2>&1"

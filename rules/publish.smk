@@ -64,6 +64,29 @@ rule connectome:
         f"{LAUNCH}floodline publish results/{{wildcards.experiment}} connectome > {{log}} 2>&1"
 
 
+if CONFIG.publishing.synapses:
+
+    rule synapses:
+        """Which neuron synapses onto which."""
+        input:
+            contacts="results/{experiment}/connectome/contacts.parquet",
+        output:
+            synapses="results/{experiment}/connectome/synapses.parquet",
+            pairs="results/{experiment}/connectome/synaptic_pairs.parquet",
+            graph="results/{experiment}/connectome/synapses.graphml",
+        log:
+            "results/{experiment}/logs/synapses.log",
+        benchmark:
+            "results/{experiment}/benchmarks/synapses.tsv"
+        resources:
+            tasks=1,
+            mpi="",
+        params:
+            config=section("publishing"),
+        shell:
+            f"{LAUNCH}floodline publish results/{{wildcards.experiment}} synapses > {{log}} 2>&1"
+
+
 rule viewer_state:
     """A Neuroglancer state with every layer, doubtful decisions and the worst mistakes."""
     input:
@@ -139,3 +162,6 @@ rule publish:
         rules.exports.input,
         f"{RESULTS}/neuroglancer.json",
         f"{RESULTS}/connectome/neurons.parquet",
+        f"{RESULTS}/connectome/synaptic_pairs.parquet"
+        if CONFIG.publishing.synapses
+        else [],

@@ -1,17 +1,46 @@
 # The run, to look at; and what made it.
 
 
+rule screenshots:
+    """What the viewer shows, for the report; none, and a sentence, where there is no browser."""
+    input:
+        state="results/{experiment}/neuroglancer.json",
+    output:
+        "results/{experiment}/screenshots/manifest.json",
+    log:
+        "results/{experiment}/logs/screenshots.log",
+    benchmark:
+        "results/{experiment}/benchmarks/screenshots.tsv"
+    threads: 2
+    resources:
+        tasks=1,
+        mpi="",
+    shell:
+        f"{LAUNCH}floodline publish results/{{wildcards.experiment}} screenshots > {{log}} 2>&1"
+
+
 rule report_page:
     """One self-contained page, and the provenance of the run."""
     input:
         quality="results/{experiment}/quality/manifest.json",
         metrics="results/{experiment}/evaluation/metrics.json",
         connectome="results/{experiment}/connectome/neurons.parquet",
+        synapses=(
+            "results/{experiment}/connectome/synaptic_pairs.parquet"
+            if CONFIG.publishing.synapses
+            else []
+        ),
         state="results/{experiment}/neuroglancer.json",
         mapping="results/{experiment}/agglomeration/mapping.parquet",
         card="results/{experiment}/model/card.json",
+        example="results/{experiment}/inference/example.block",
+        screenshots="results/{experiment}/screenshots/manifest.json",
     output:
-        page="results/{experiment}/report.html",
+        page=report(
+            "results/{experiment}/report.html",
+            caption="../workflow/report/page.rst",
+            category="The run",
+        ),
         provenance="results/{experiment}/provenance.json",
     log:
         "results/{experiment}/logs/report.log",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,30 +17,28 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from serving import MERGER_XYZ
 from skimage.feature import match_template
 
+from floodline.browser import FLAGS
+from floodline.browser import program as browser_program
 from floodline.geometry import Box
 from floodline.publishing import viewer
+from floodline.publishing.screenshots import OPEN, READY, TRIES
 from floodline.volumes.layer import Layer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = browser_program()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found (Debian: apt-get install chromium)")
 
-READY = "viewer.isReady() && new Promise(done => setTimeout(() => done(viewer.isReady()), 150))"
 # A row of numbers for each source of data; 54 is the number of visible chunks that could not be loaded.
 FAILED = "viewer.chunkQueueManager.getStatistics().then(s => [...s.values()].reduce((n, row) => n + row[54], 0))"
 
 DRAWN = "viewer.display.draw(), new Promise(done => setTimeout(() => requestAnimationFrame(done), 250))"
-TRIES = 3
-"""On an overloaded machine the client (2.41.2) now and then loses its first layer while it starts, and says so; to load
-the page again helps."""
 BAR = 50
 """Height of the viewer's bars above the panels, in pixels."""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
         yield chromium
         chromium.close()
 
@@ -67,7 +64,7 @@ class Screen:
             # Another part behind # alone would not load the page anew.
             self.page.goto("about:blank")
             self.page.goto(url)
-            self.page.wait_for_function("window.viewer !== undefined && viewer.layerManager.managedLayers.length > 0")
+            self.page.wait_for_function(OPEN)
             self.page.wait_for_function(READY, timeout=60_000)
             if self.page.get_by_text("Cannot read properties of undefined").count() == 0:
                 break

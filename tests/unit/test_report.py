@@ -8,20 +8,24 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import published
 import pytest
 from PIL import Image
 
 from floodline.evaluation import run as evaluation
 from floodline.experiment import Experiment
-from floodline.manifest import read_json, write_atomically, write_json, write_text
-from floodline.publishing import connectome, page, report
+from floodline.manifest import read_json, write_atomically, write_block, write_json, write_text
+from floodline.publishing import connectome, page, report, viewer
 
 SHAPE_ZYX = (40, 44, 48)
 TRAINING_LOG = "fovs,loss,accuracy,precision,recall,f1,learning_rate,gradient_norm,fovs_per_second\n" + "".join(
     f"{2000.0 * i},{1 / i},0.9,0.8,0.7,0.75,0.001,0.5,20.0\n" for i in range(1, 60)
 )
 BENCHMARK = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+# What Snakemake adds with `benchmark-extended`.
+EXTENDED = BENCHMARK.rstrip() + "\tjobid\trule_name\twildcards\tparams\tthreads\tcpu_usage\tresources\tinput_size_mb\n"
+MEASURED = "\t0:10:01\t2345.6\t2\t2\t2\t2\t2\t90\t777.25\t3\tx\t{}\t{'config': {'a': \"b'\"}}\t2\t9\t"
 
 
 class Page(HTMLParser):
@@ -33,14 +37,15 @@ class Page(HTMLParser):
         self.headings: list[str] = []
         self.texts: list[str] = []
         self.fetched: list[str] = []
+        self.links: list[str] = []
         self.tag = ""
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
         self.tag = tag
-        self.fetched += [
-            value or "" for name, value in attributes if name in ("src", "href", "srcset", "data", "action")
-        ]
+        urls = [value or "" for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
+        # A link is not fetched before somebody follows it.
+        (self.links if tag == "a" else self.fetched).extend(urls)
         assert tag not in ("script", "iframe", "object", "embed")
         if tag == "table":
             self.tables.append([])
@@ -50,6 +55,9 @@ class Page(HTMLParser):
             self.tables[-1][-1].append("")
         elif tag == "h2":
             self.headings.append("")
+        elif tag == "a" and self.tables and self.tables[-1][-1]:
+            # The text of a link is the cell's.
+            self.tag = "td"
 
     def handle_data(self, data):
         self.texts.append(data)
@@ -106,13 +114,23 @@ def exp(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     connectome.run(made)
     for path, text in (
         (made.training / "log.csv", TRAINING_LOG),
-        (made.folder / "benchmarks" / "train.tsv", f"{BENCHMARK}601.5\t0:10:01\t2345.6\t2\t2\t2\t2\t2\t90\t777.25\n"),
+        (made.folder / "benchmarks" / "train.tsv", f"{EXTENDED}601.5{MEASURED}{{'_cores': 2, 'tasks': 2}}\t1\n"),
+        (made.folder / "benchmarks" / "flood.tsv", f"{EXTENDED}1800{MEASURED}{{'_cores': 2, 'nodes': 16}}\t1\n"),
         (made.folder / "benchmarks" / "solve.tsv", f"{BENCHMARK}0.04\t0:00:00\tNA\tNA\tNA\tNA\tNA\tNA\tNA\tNA\n"),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     blocks = [{"box_xyz": [[0, 0, 0], [10, 10, 10]], "segments": 3, "seconds": 2.0, "network_calls": 50}] * 2
     write_json(made.manifest("inference"), {"blocks": blocks})
+    frames = np.zeros((3, SHAPE_ZYX[0], SHAPE_ZYX[2]), np.uint8)
+    for i, frame in enumerate(frames, start=1):
+        frame[20 - 4 * i : 20 + 4 * i, 24 - 6 * i : 24 + 6 * i] = 250
+    plane = {"box_xyz": np.array([[100, 2, 7], [148, 3, 47]]), "seed_xyz": np.array([124, 2, 27])}
+    flood = {"frames": frames, "calls": np.array([1, 1200, 3400])} | plane
+    write_block(made.inference / "example.block", "parameters", flood)
+    screenshot = {"file": "viewer.jpg", "caption": "The viewer as it opens."}
+    write_json(made.folder / "screenshots/manifest.json", {"pictures": [screenshot], "why": "The browser grew tired."})
+    Image.new("RGB", (90, 60), (10, 200, 30)).save(made.folder / "screenshots/viewer.jpg")
     report.run(made)
     return made
 
@@ -134,7 +152,8 @@ def close(text: str, number: float | None) -> bool:
 def test_the_page_stands_alone(exp, shown):
     html = (exp.folder / "report.html").read_text()
     assert all(url.startswith("data:") for url in shown.fetched)
-    outside = re.findall(r"(?:url\(|@import|(?:src|href)=.?)\s*['\"]?\s*(?:https?:)?//", html)
+    assert all(url.startswith(viewer.ADDRESS) for url in shown.links)
+    outside = re.findall(r"(?:url\(|@import|src=.?)\s*['\"]?\s*(?:https?:)?//", html)
     assert not outside
     assert html.startswith("<!doctype html>")
     assert "<title>a-b.c" in html
@@ -183,6 +202,8 @@ def test_the_worst_mistakes_are_listed_with_their_places(exp, shown):
     for mistake, row in zip(worst, shown.rows("mistake"), strict=True):
         assert row["mistake"] == mistake["kind"]
         assert row["x, y, z"] == ", ".join(map(str, mistake["position_xyz"]))
+        place, segments = (",".join(map(str, mistake[key])) for key in ("position_xyz", "segments"))
+        assert f"{viewer.ADDRESS}?at={place}&{mistake['segmentation']}={segments}" in shown.links
 
 
 def test_the_sentence_at_the_top_is_about_the_held_out_neurons(exp, shown):
@@ -200,7 +221,8 @@ def test_the_sentence_at_the_top_is_about_the_held_out_neurons(exp, shown):
 
 def test_every_picture_decodes_and_shows_its_layer(exp, shown):
     pictures = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in shown.pictures("image/jpeg")]
-    assert len(pictures) == 3 * 4
+    assert len(pictures) == 3 * 4 + 1 + 3
+    pictures = pictures[: 3 * 4]
     for image, supervoxels, neurons, truth in zip(*[iter(pictures)] * 4, strict=True):
         assert image.shape == supervoxels.shape == neurons.shape == truth.shape
         # Greys in the image, and colours on everything else.
@@ -252,11 +274,49 @@ def test_training_shows_held_out_scores_the_choice_of_the_checkpoint_and_augment
 
 def test_the_times_are_those_of_the_benchmarks(shown):
     rows = {row["step"]: row for row in shown.rows("step", "seconds")}
-    assert rows.keys() == {"train", "solve"}
+    assert rows.keys() == {"train", "flood", "solve"}
     assert close(rows["train"]["seconds"], 601.5)
     assert close(rows["train"]["processor seconds"], 777.25)
     assert value(rows["train"]["peak memory, MB"]) == 2346
     assert rows["solve"]["peak memory, MB"] == "–"
+
+
+def test_a_step_costs_what_was_reserved_for_its_time(shown):
+    rows = {row["step"]: row for row in shown.rows("step", "seconds")}
+    assert (rows["train"]["reserved"], rows["flood"]["reserved"]) == ("2 cores", "16 nodes")
+    assert close(rows["train"]["unit-hours"], 2 * 601.5 / 3600)
+    assert close(rows["flood"]["unit-hours"], 8)
+    assert (rows["solve"]["reserved"], rows["solve"]["unit-hours"]) == ("–", "–")
+    assert "0.334 core-hours and 8.000 node-hours in all" in shown.text
+
+
+def test_one_neuron_fills(shown):
+    assert "flooded once more from its seed at 124, 2, 27: the xz slice" in shown.text
+    for title in ("1 call", "1 200 calls", "3 400 calls"):
+        assert title in shown.texts
+    pictures = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in shown.pictures("image/jpeg")][-3:]
+    blue = [int((picture[..., 2].astype(int) - picture[..., 0] > 30).sum()) for picture in pictures]
+    # The areas grow as 1, 4 and 9.
+    assert blue[1] / blue[0] == pytest.approx(4, rel=0.2)
+    assert blue[2] / blue[0] == pytest.approx(9, rel=0.2)
+
+
+def test_pictures_of_the_viewer_are_on_the_page_or_the_reason_why_not(shown):
+    greens = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in shown.pictures("image/jpeg")]
+    assert any(picture.shape == (60, 90, 3) and picture[..., 1].min() > 150 for picture in greens)
+    assert "The viewer as it opens." in shown.text
+    assert "The browser grew tired." in shown.text
+    assert viewer.ADDRESS in shown.links
+
+
+def test_who_touches_whom_is_a_matrix_and_a_graph(exp, shown):
+    contacts = pd.read_parquet(exp.connectome / "contacts.parquet")
+    assert f"{len(contacts)} pairs of neurons touch, at {contacts['sites'].sum()} separate places" in shown.text
+    texts = ["".join(ElementTree.fromstring(data).itertext()) for data in shown.pictures("image/svg+xml")]
+    assert sum("area of contact, µm²" in text for text in texts) == 1
+    (graph,) = (text for text in texts if "x, µm" in text)
+    for neuron in pd.read_parquet(exp.connectome / "neurons.parquet")["neuron"]:
+        assert str(neuron) in graph
 
 
 def test_flooding_and_the_configuration_are_told(shown):
@@ -267,7 +327,8 @@ def test_flooding_and_the_configuration_are_told(shown):
 
 def test_provenance_changes_with_the_files_and_only_with_them(exp):
     first = read_json(exp.folder / "provenance.json")
-    assert first["steps"]["train"] == {"seconds": 601.5, "cpu_seconds": 777.25, "peak_mb": 2345.6}
+    measured = {"seconds": 601.5, "cpu_seconds": 777.25, "peak_mb": 2345.6}
+    assert first["steps"]["train"] == measured | {"reserved": 2, "unit": "cores"}
     assert {"config.yaml", "image/manifest.json", "image/mips.json", "evaluation/metrics.json"} <= first["files"].keys()
     assert first["packages"]["numpy"] == np.__version__
     report.run(exp)

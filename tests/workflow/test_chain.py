@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from running import Workflow
 
 from floodline.experiment import Experiment
+from floodline.manifest import read_block
 from floodline.volumes.layer import Layer
 
 
@@ -53,6 +55,33 @@ def test_scores_are_of_the_configured_box_in_both_conventions(experiment):
 
 def test_training_used_two_ranks(experiment):
     assert json.loads((experiment.training / "metrics.json").read_text())["ranks"] == 2
+
+
+def test_the_viewer_was_photographed_and_a_flood_kept(experiment):
+    """Or there is a sentence why not; this network may flood nothing of few calls."""
+    screenshots = json.loads((experiment.folder / "screenshots/manifest.json").read_text())
+    assert bool(screenshots["pictures"]) != bool(screenshots["why"])
+    block = read_block(experiment.inference / "example.block")
+    assert len(block["frames"]) == len(block["calls"])
+
+
+def test_costs_are_known_of_every_step(experiment):
+    steps = json.loads((experiment.folder / "provenance.json").read_text())["steps"]
+    assert {"train", "flood_0", "flood_1", "meshes", "connectome"} <= steps.keys()
+    for name, step in steps.items():
+        assert step["seconds"] > 0, name
+        assert (step["reserved"], step["unit"]) in [(1, "cores"), (2, "cores")], name
+    assert steps["train"]["reserved"] == 2
+
+
+def test_snakemakes_own_report_has_the_page_and_the_scores(tiny, experiment):
+    tiny("--report", "own.html")
+    own = (tiny.folder / "own.html").read_text()
+    assert "What came of tiny: slices beside the truth" in own
+    assert "Every score of tiny with its box" in own
+    for file in (experiment.folder / "report.html", experiment.metrics):
+        # Snakemake packs them as data URLs.
+        assert base64.b64encode(file.read_bytes()).decode()[:2000] in own
 
 
 def test_the_second_run_does_nothing(tiny):

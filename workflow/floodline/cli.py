@@ -17,11 +17,13 @@ from floodline.experiment import Experiment
 
 app = typer.Typer(
     help="From an electron-microscopy volume to neurons.\n\n"
-    "To begin: [bold]doctor[/bold] says whether this machine has everything, [bold]info[/bold] what your volume is, "
-    "and [bold]new[/bold] writes a configuration for it. To run all stages in order: "
-    "[bold]snakemake --profile profiles/local --configfile mine/config.yaml[/bold]. To look at the result: "
-    "[bold]view results/mine[/bold]. The tutorial is docs/tutorial.md.\n\n"
-    "Each stage is a command on an experiment's folder (results/<name>), too.",
+    "Begin: [bold]doctor[/bold] says whether this machine has everything, [bold]info[/bold] what your volume is, and "
+    "[bold]new[/bold] writes a configuration for it.\n\n"
+    "Run all stages in order, on this machine or, with another profile, on a cluster: "
+    "[bold]snakemake --profile profiles/local --configfile mine/config.yaml[/bold]\n\n"
+    "Look: [bold]view results/mine[/bold] prints the link to everything that came of it.\n\n"
+    "Each stage is a command on an experiment's folder (results/<name>), too; COMMAND --help says more. The tutorial "
+    "is docs/tutorial.md. After [bold]--install-completion[/bold] the Tab key knows commands and steps.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -230,16 +232,24 @@ def infer(
     finish: Annotated[
         bool, typer.Option("--finish", help="Only check that all is there and write the manifest.")
     ] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Only flood one object once more, and keep how it grows.")
+    ] = False,
 ) -> None:
     """Flood every sub-volume."""
+    experiment = Experiment(folder)
+    if example:
+        from floodline.inference import example as examples
+
+        return examples.run(experiment)
     from floodline.inference import run
 
-    experiment = Experiment(folder)
     if not finish:
         for one in range(experiment.config.inference.shards) if shard is None else [shard]:
             run.run(experiment, one, workers, batch)
     if finish or shard is None:
         run.finish(experiment)
+    return None
 
 
 @app.command(rich_help_panel="Stages")
@@ -299,11 +309,11 @@ def evaluate(folder: Folder, workers: Workers = 1) -> None:
 def publish(
     folder: Folder,
     step: Annotated[
-        Literal["meshes", "skeletons", "connectome", "state", "handover", "all"],
+        Literal["meshes", "skeletons", "connectome", "synapses", "state", "screenshots", "handover", "all"],
         typer.Argument(help="Which product."),
     ] = "all",
 ) -> None:
-    """Make meshes, skeletons, the table of contacts, a Neuroglancer state, and files for proofreading tools."""
+    """Make meshes, skeletons, the connectome, the viewer's state, pictures of it, and files for proofreading tools."""
     experiment = Experiment(folder)
     if step in ("meshes", "all"):
         from floodline.publishing import meshes
@@ -317,10 +327,18 @@ def publish(
         from floodline.publishing import connectome
 
         connectome.run(experiment)
+    if step == "synapses" or (step == "all" and experiment.config.publishing.synapses):
+        from floodline.publishing import synapses
+
+        synapses.run(experiment)
     if step in ("state", "all"):
         from floodline.publishing import state
 
         state.run(experiment)
+    if step in ("screenshots", "all"):
+        from floodline.publishing import screenshots
+
+        screenshots.run(experiment)
     if step in ("handover", "all"):
         from floodline.publishing import handover
 

@@ -15,12 +15,12 @@ from typing import Literal
 
 import psutil
 
+from floodline.browser import program
 from floodline.ffn.precision import processor_features, resolve
 
 ROOT = Path(__file__).parents[2]
 ACTIVATE = f"source {Path(sys.prefix) / 'bin/activate'}"
 HOROVOD = "import horovod.tensorflow as hvd; print(hvd.mpi_built(), hvd.gloo_built())"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -112,9 +112,9 @@ def compiler() -> Finding:
 
 
 def browser() -> Finding:
-    if path := next(filter(None, map(shutil.which, BROWSERS)), None):
+    if path := program():
         return Finding("Chromium", "ok", path)
-    remedy = "Only the tests of the viewer need it: `apt-get install chromium`. To look, any browser anywhere will do."
+    remedy = "The report then has no pictures of the viewer: `apt-get install chromium`. To look, any browser will do."
     return Finding("Chromium", "note", "not found", remedy)
 
 

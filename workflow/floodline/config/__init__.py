@@ -53,9 +53,11 @@ from floodline.config.reading import (
 from floodline.config.results import (
     Evaluation,
     Export,
+    LayerSynapses,
     NamedBox,
     NamedSource,
     Publishing,
+    TableSynapses,
 )
 from floodline.config.segmentation import (
     Agglomeration,
@@ -121,6 +123,7 @@ __all__ = [
     "IntensitySeeds",
     "InvertOriginsSeeds",
     "Labels",
+    "LayerSynapses",
     "LearningRate",
     "Mask",
     "Matching",
@@ -152,6 +155,7 @@ __all__ = [
     "Source",
     "StackSource",
     "Storage",
+    "TableSynapses",
     "Training",
     "VolumeMask",
     "dump",

@@ -35,7 +35,7 @@ class Config(Model):
     assembly: Assembly = key("One label space.", Assembly)
     agglomeration: Agglomeration = key("Supervoxels to neurons.", Agglomeration)
     evaluation: Evaluation = key("Scores.", Evaluation)
-    publishing: Publishing = key("Meshes and skeletons.", Publishing)
+    publishing: Publishing = key("Meshes, skeletons, the connectome.", Publishing)
     exports: tuple[Export, ...] = key("The neurons in other formats.", ())
 
     @model_validator(mode="after")

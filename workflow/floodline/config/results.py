@@ -53,8 +53,28 @@ class Evaluation(Model):
         return self
 
 
+class TableSynapses(Model):
+    """A table of synapses: a point on either side of each."""
+
+    kind: Literal["table"]
+    path: str = key(
+        "CSV or parquet file with the columns pre_x, pre_y, pre_z, post_x, post_y, post_z: voxels, in the image "
+        "source's coordinates."
+    )
+
+
+class LayerSynapses(Model):
+    """A label volume of synaptic clefts, an object each. It does not say which side is which."""
+
+    kind: Literal["layer"]
+    source: Source = key("Where it is, in the image source's coordinates.")
+
+
+Synapses = Annotated[TableSynapses | LayerSynapses, Field(discriminator="kind")]
+
+
 class Publishing(Model):
-    """Meshes and skeletons."""
+    """Meshes, skeletons, the connectome."""
 
     mesh_error_nm: NonNegative = key("Largest deviation of a simplified mesh.", 40)
     min_voxels: NonNegative = key("Smaller neurons get neither mesh nor skeleton.", 1000)
@@ -68,6 +88,7 @@ class Publishing(Model):
     contact_gap_nm: NonNegative = key(
         "Neurons touch where the centres of their voxels are at most this far apart and no other neuron is between.", 60
     )
+    synapses: Synapses | None = key("Synapses, for the graph of who synapses onto whom; null: none.", None)
 
 
 class Export(Model):

@@ -41,7 +41,7 @@ SETTINGS: Any = {
 
 
 @contextmanager
-def _plot(width: float = 4.8, height: float = 2.9) -> Iterator[tuple[Axes, io.BytesIO]]:
+def plot(width: float = 4.8, height: float = 2.9) -> Iterator[tuple[Axes, io.BytesIO]]:
     """An empty plot of this size (inches); its SVG is in the buffer when the block ends."""
     buffer = io.BytesIO()
     # A figure without pyplot needs no screen and leaves nothing behind.
@@ -59,7 +59,7 @@ def learning_curve(log: pd.DataFrame, columns: Sequence[str], label: str, from_z
         label: of the vertical axis.
         from_zero: let the axis be 0..1.
     """
-    with _plot() as (axes, buffer):
+    with plot() as (axes, buffer):
         smooth = max(1, len(log) // 20)
         for column, colour, style in zip(columns, COLOURS, STYLES, strict=False):
             values = log[column].rolling(smooth, min_periods=1, center=True).mean()
@@ -86,7 +86,7 @@ def distribution(values: np.ndarray, label: str) -> bytes:
     """
     low, high = np.log10(values.min()), np.log10(values.max())
     counts, edges = np.histogram(values, np.logspace(low, max(high, low + 0.1), 25))
-    with _plot() as (axes, buffer):
+    with plot() as (axes, buffer):
         axes.stairs(counts, edges, color=COLOURS[0], linewidth=1.6)
         axes.set_xscale("log")
         axes.set_xlabel(label)
@@ -104,7 +104,7 @@ def profile(profiles: pd.DataFrame, axis: str) -> bytes:
     """
     own = profiles[profiles["axis"] == axis]
     own = own.iloc[:: max(1, len(own) // 1000)]
-    with _plot() as (axes, buffer):
+    with plot() as (axes, buffer):
         low, high = own["mean"] - own["stddev"], own["mean"] + own["stddev"]
         axes.fill_between(own["place"], low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
         axes.plot(own["place"], own["mean"], color=COLOURS[0])
@@ -115,7 +115,7 @@ def profile(profiles: pd.DataFrame, axis: str) -> bytes:
 
 def bars(values: Mapping[str, float], label: str) -> bytes:
     """Named numbers as horizontal bars with their values, the first on top, SVG."""
-    with _plot(height=0.55 + 0.24 * len(values)) as (axes, buffer):
+    with plot(height=0.55 + 0.24 * len(values)) as (axes, buffer):
         names = list(values)
         drawn = axes.barh(range(len(names)), list(values.values()), color=COLOURS[0], height=0.7)
         axes.bar_label(drawn, fmt="%.4g", padding=3, fontsize=9)

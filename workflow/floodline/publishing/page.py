@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape as escape
 from importlib.resources import files
 from math import isnan
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell of a table that leads somewhere."""
+
+    text: str
+    url: str
+
+    def __str__(self) -> str:
+        return f'<a href="{escape(self.url)}">{escape(self.text)}</a>'
 
 
 def document(title: str, *parts: str) -> str:
@@ -34,8 +46,17 @@ def section(title: str, *parts: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n{''.join(parts)}</section>\n" if any(parts) else ""
 
 
+def subtitle(text: str) -> str:
+    return f"<h3>{escape(text)}</h3>\n"
+
+
 def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>\n"
+
+
+def link(text: str, url: str) -> str:
+    """A paragraph that leads somewhere."""
+    return f"<p>{Link(text, url)}</p>\n"
 
 
 def image(data: bytes, kind: str, description: str) -> str:
@@ -66,6 +87,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "",
     """A table; numbers are set to the right, and rows for which `main` holds are emphasised."""
 
     def cell(value: Any) -> str:
+        if isinstance(value, Link):
+            return f'<td class="text">{value}</td>'
         kind = "number" if isinstance(value, int | float) or value is None else "text"
         return f'<td class="{kind}">{escape(number(value) if kind == "number" else str(value))}</td>'
 
@@ -100,6 +123,16 @@ def terms(items: Sequence[tuple[str, str]]) -> str:
 def folded(summary: str, *parts: str) -> str:
     """Something that opens at a click."""
     return f"<details><summary>{escape(summary)}</summary>\n{''.join(parts)}</details>\n"
+
+
+def product(xyz: Sequence[int]) -> str:
+    """A size, x × y × z."""
+    return " × ".join(str(n) for n in xyz)
+
+
+def length(nm: float) -> str:
+    """A length of a scale bar."""
+    return f"{nm:g} nm" if nm < 1000 else f"{nm / 1000:g} µm"
 
 
 def number(value: float | None) -> str:

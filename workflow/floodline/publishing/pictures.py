@@ -57,7 +57,7 @@ def slices_section(experiment: Experiment) -> str:
                     )
                     for title, picture in pictures.items()
                 ],
-                f"The {where}. Bar: {_length(bar_nm)}.{outline}",
+                f"The {where}. Bar: {page.length(bar_nm)}.{outline}",
             )
         )
     return page.section("What it looks like", page.paragraph(_explanation(names)), *figures)
@@ -83,7 +83,3 @@ def _colours(labels: dict[str, list[np.ndarray]]) -> dict[str, dict[int, int]]:
     for name in labels.keys() - {reference}:
         chosen[name] = colours.matched(labels[name], labels[reference], chosen[reference])
     return chosen
-
-
-def _length(nm: float) -> str:
-    return f"{nm:g} nm" if nm < 1000 else f"{nm / 1000:g} µm"

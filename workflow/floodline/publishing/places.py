@@ -14,6 +14,7 @@ MAX_DECISIONS = 100
 """They travel in the viewer's address, which should not grow without end."""
 
 SIZE = "setPointMarkerSize(9.0);"
+MERGER, SPLIT = "#ff5533", "#ffdd33"
 KEPT_APART, MERGED = (tuple(round(part / 255, 3) for part in rgb(PALETTE[i])) for i in (1, 0))
 
 
@@ -23,7 +24,7 @@ def layers(experiment: Experiment) -> list[dict[str, Any]]:
     worst = experiment.metrics.with_name("worst.json")
     if worst.is_file():
         mistakes = [mistake for mistake in read_json(worst) if mistake["segmentation"] == "neurons"]
-        for kind, colour in (("merger", "#ff5533"), ("split", "#ffdd33")):
+        for kind, colour in (("merger", MERGER), ("split", SPLIT)):
             points = [
                 _point(
                     f"{kind} {i}",
@@ -37,6 +38,12 @@ def layers(experiment: Experiment) -> list[dict[str, Any]]:
             shader = f"void main() {{ setColor(defaultColor()); {SIZE} }}\n"
             found.append(_layer(experiment, f"{kind}s", points, "neurons", annotationColor=colour, shader=shader))
     return [layer for layer in found if layer["annotations"]]
+
+
+def query(mistake: dict[str, Any]) -> str:
+    """Leads from the viewer's address to a mistake of `worst.json`, with its segments selected."""
+    at, segments = (",".join(map(str, mistake[key])) for key in ("position_xyz", "segments"))
+    return f"?at={at}&{mistake['segmentation']}={segments}"
 
 
 def _decisions(experiment: Experiment) -> dict[str, Any]:

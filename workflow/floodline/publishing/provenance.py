@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,7 @@ PACKAGES = (
 MANIFESTS = (
     "config.yaml", "*/manifest.json", "*/mips.json", "partitions.h5", "training/*/metrics.json", "model/card.json",
     "model/weights.npz", "agglomeration/*.parquet", "evaluation/*.json", "neurons/mesh.json", "neurons/skeletons.json",
-    "connectome/*.parquet", "neuroglancer.json",
+    "connectome/*.parquet", "neuroglancer.json", "inference/example.block",
 )  # fmt: skip
 
 
@@ -46,20 +47,26 @@ def collect(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def times(experiment: Experiment) -> dict[str, dict[str, float | None]]:
-    """Seconds, processor seconds and peak megabytes of each step, in the order in which they ended.
+def times(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Seconds, processor seconds, peak megabytes and what was reserved of each step, in the order in which they ended.
 
-    Read from the benchmark files that Snakemake writes; of a step that ran more than once, the last row.
+    Read from the benchmark files that Snakemake writes; of a step that ran more than once, the last row. `reserved` is
+    a number of `unit`s: nodes where the profile asks for nodes, else cores; None if the file does not say.
     """
     folder = experiment.folder / "benchmarks"
-    steps = {}
+    steps: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.tsv"), key=lambda path: (path.stat().st_mtime, path.name)):
         with path.open(newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
         if rows:
+            row = rows[-1]
+            nodes = re.search(r"'nodes': (\d+)", row.get("resources") or "")
             steps[path.stem] = {
-                name: _number(rows[-1].get(column))
-                for name, column in (("seconds", "s"), ("cpu_seconds", "cpu_time"), ("peak_mb", "max_rss"))
+                "seconds": _number(row.get("s")),
+                "cpu_seconds": _number(row.get("cpu_time")),
+                "peak_mb": _number(row.get("max_rss")),
+                "reserved": _number(nodes[1] if nodes else row.get("threads")),
+                "unit": "nodes" if nodes else "cores",
             }
     return steps
 

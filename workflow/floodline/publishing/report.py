@@ -9,10 +9,12 @@ import pandas as pd
 
 from floodline import config as configuration
 from floodline.experiment import Experiment
-from floodline.geometry import Box
 from floodline.manifest import read_json, write_json, write_text
 from floodline.publishing import calibration, curves, inputs, page, provenance, scores, training
+from floodline.publishing.flooding import flooding_section
+from floodline.publishing.neurons import neurons_section
 from floodline.publishing.pictures import slices_section
+from floodline.publishing.viewer import ADDRESS
 
 
 def run(experiment: Experiment) -> None:
@@ -36,12 +38,13 @@ def run(experiment: Experiment) -> None:
             _head(experiment, scores.headline(records), neurons, made_with),
             slices_section(experiment),
             inputs.sections(experiment),
+            _viewer(experiment),
             scores.section(records, _read(experiment.metrics.with_name("worst.json"), [])),
             calibration.section(experiment),
-            _neurons(neurons),
+            neurons_section(experiment, neurons, _table(experiment.connectome / "contacts.parquet")),
             training.section(experiment),
-            _flooding(experiment),
-            _times(made_with),
+            flooding_section(experiment),
+            _costs(made_with),
             _asked(experiment),
             _made_with(made_with),
         ),
@@ -61,7 +64,7 @@ def _head(experiment: Experiment, best: scores.Record | None, neurons: pd.DataFr
     box = experiment.image_box
     extent = " × ".join(f"{n * nm / 1000:.3g}" for n, nm in zip(box.size_xyz, image["voxel_size_nm_xyz"], strict=True))
     voxel = " × ".join(f"{nm:g}" for nm in image["voxel_size_nm_xyz"])
-    items = [("Volume", f"{extent} µm", f"{_product(box.size_xyz)} voxels of {voxel} nm (x, y, z)")]
+    items = [("Volume", f"{extent} µm", f"{page.product(box.size_xyz)} voxels of {voxel} nm (x, y, z)")]
     if len(neurons):
         share = neurons["voxels"].sum() / box.voxels
         items.append(("Neurons", page.number(len(neurons)), f"they fill {share:.1%} of the volume"))
@@ -88,70 +91,57 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _neurons(neurons: pd.DataFrame, shown: int = 10) -> str:
-    if neurons.empty:
+def _viewer(experiment: Experiment) -> str:
+    folder = experiment.folder / "screenshots"
+    made = _read(folder / "manifest.json", None)
+    if made is None:
         return ""
-    neurons = neurons.assign(cable_um=neurons["cable_nm"] / 1000)
-    lengths = neurons["cable_um"][neurons["cable_um"] > 0]
     drawn = [
-        page.figure(page.image(curves.distribution(values.to_numpy(), label), "image/svg+xml", label))
-        for values, label in ((neurons["volume_um3"], "volume, µm³"), (lengths, "length of the skeleton, µm"))
-        if len(values)
+        page.figure(page.image((folder / one["file"]).read_bytes(), "image/jpeg", one["caption"]), one["caption"])
+        for one in made["pictures"]
     ]
-    columns = {
-        "neuron": "neuron",
-        "volume_um3": "volume, µm³",
-        "surface_um2": "surface, µm²",
-        "cable_um": "skeleton, µm",
-        "branch_points": "branch points",
-        "contacts": "touches neurons",
-    }
-    largest = neurons.nlargest(shown, "voxels").astype({"neuron": str, "branch_points": "Int64"})
-    rows = [[None if pd.isna(value) else value for value in row] for row in largest[[*columns]].values.tolist()]
-    table = page.table([*columns.values()], rows, caption="The largest neurons")
-    return page.section("Neurons", page.plots(*drawn), table)
-
-
-def _flooding(experiment: Experiment) -> str:
-    blocks = _read(experiment.inference / "manifest.json", {}).get("blocks", [])
-    if not blocks:
-        return ""
-    calls, seconds = (sum(block[key] for block in blocks) for key in ("network_calls", "seconds"))
-    voxels = sum(Box.of(block["box_xyz"]).voxels for block in blocks)
-    segments = sum(block["segments"] for block in blocks)
-    network, precision = experiment.config.network, experiment.config.inference.precision
     return page.section(
-        "Flooding",
-        page.paragraph(
-            f"{page.number(len(blocks))} overlapping sub-volumes were flooded with {page.number(calls)} network calls, "
-            f"{1000 * calls / voxels:.2f} per thousand voxels, and gave {page.number(segments)} segments. With a field "
-            f"of view of {_product(network.fov_xyz)} voxels and depth {network.depth}, in {precision} precision, a "
-            f"worker made {calls / seconds:.1f} calls a second."
-        ),
+        "In the viewer",
+        page.paragraph(f"`floodline view results/{experiment.config.name}` serves it; then this link opens it:"),
+        page.link(ADDRESS, ADDRESS),
+        *drawn,
+        page.paragraph(made["why"]) if made["why"] else "",
     )
 
 
-def _product(xyz: tuple[int, int, int]) -> str:
-    return " × ".join(str(n) for n in xyz)
-
-
-def _times(made_with: dict[str, Any]) -> str:
+def _costs(made_with: dict[str, Any]) -> str:
     steps = {name: step for name, step in made_with["steps"].items() if step["seconds"] is not None}
     if not steps:
         return ""
     names = {name: name.replace("_", " ") for name in steps}
-    rows = [
-        [names[name], step["seconds"], step["cpu_seconds"], None if step["peak_mb"] is None else round(step["peak_mb"])]
-        for name, step in steps.items()
-    ]
+    rows, totals = [], dict.fromkeys(("cores", "nodes"), 0.0)
+    for name, step in steps.items():
+        reserved, unit = step["reserved"], step["unit"]
+        hours = None if reserved is None else reserved * step["seconds"] / 3600
+        totals[unit] += hours or 0.0
+        rows.append(
+            [
+                names[name],
+                step["seconds"],
+                step["cpu_seconds"],
+                None if step["peak_mb"] is None else round(step["peak_mb"]),
+                "–" if reserved is None else f"{reserved:.0f} {unit if reserved > 1 else unit[:-1]}",
+                hours,
+            ]
+        )
+    cost = " and ".join(f"{page.number(total)} {unit[:-1]}-hours" for unit, total in totals.items() if total)
     plot = curves.bars({names[name]: step["seconds"] for name, step in steps.items()}, "seconds")
     machine = made_with["machine"]
     return page.section(
-        "Times",
-        page.paragraph(f"On {machine['processor']}, {machine['cores']} cores. Steps may have run side by side."),
+        "Times and costs",
+        page.paragraph(
+            f"On {machine['processor']}, {machine['cores']} cores (of the machine that made this page). Steps may have "
+            "run side by side. A step costs what was reserved for it, for as long as it ran"
+            f"{f': {cost} in all' if cost else ''}."
+        ),
         page.plots(
             page.figure(page.image(plot, "image/svg+xml", "Seconds of each step")),
-            page.table(["step", "seconds", "processor seconds", "peak memory, MB"], rows),
+            page.table(["step", "seconds", "processor seconds", "peak memory, MB", "reserved", "unit-hours"], rows),
         ),
     )
 

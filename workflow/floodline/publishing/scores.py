@@ -6,6 +6,8 @@ from typing import Any
 
 from floodline.geometry import Box
 from floodline.publishing import page
+from floodline.publishing.places import query
+from floodline.publishing.viewer import ADDRESS
 
 Record = dict[str, Any]
 STRICT, LENIENT = "all_labelled", "labelled_by_both"
@@ -100,7 +102,9 @@ def section(records: list[Record], mistakes: list[Record]) -> str:
             *_what(m),
             m["kind"],
             m["voxels"],
-            *(", ".join(map(str, m[k])) for k in ("position_xyz", "neurons", "segments")),
+            page.Link(_listed(m["position_xyz"]), ADDRESS + query(m)),
+            _listed(m["neurons"]),
+            _listed(m["segments"]),
         ]
         for m in mistakes
     ]
@@ -115,6 +119,9 @@ def section(records: list[Record], mistakes: list[Record]) -> str:
         page.terms(TERMS),
         page.folded(
             "The largest mistakes, and where to look",
+            page.paragraph(
+                "A place leads to the viewer, with the segments selected, while `floodline view` is running."
+            ),
             page.table([*what, "mistake", "voxels", "x, y, z", "true neurons", "segments"], worst),
         )
         if worst
@@ -124,6 +131,10 @@ def section(records: list[Record], mistakes: list[Record]) -> str:
 
 def _what(record: Record) -> list[str]:
     return [_words(record["box_name"]), _words(record["segmentation"])]
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _words(name: str) -> str:

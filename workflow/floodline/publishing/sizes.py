@@ -25,8 +25,12 @@ def sizes(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     return label_sizes(layer.read(block) for block in todo)
 
 
-def largest_neurons(neurons: Path | str, count: int, *manifests: Path) -> list[int]:
-    """The largest neurons, largest first, that have everything that these manifests of meshes or skeletons list."""
+def largest_neurons(neurons: Path | str, count: int | None, *manifests: Path) -> list[int]:
+    """The largest neurons, largest first, that have everything that these manifests of meshes or skeletons list.
+
+    Args:
+        count: how many; None: all.
+    """
     ids, voxels = sizes(Layer.open(neurons))
     lacking: set[int] = set()
     for manifest in manifests:

@@ -1,6 +1,8 @@
 """`floodline view`: one experiment and the Neuroglancer client, served to a browser. No network is needed.
 
-/                the link to open: it sends the browser to the client with the experiment's state
+/                the link to open: it sends the browser to the client with the experiment's state; a query changes that:
+                 ?at=x,y,z goes to a voxel, and ?neurons=1,2 (or another layer's name) selects segments
+/report.html     the report, whose links into the viewer lead here
 /state.json      that state; `{here}` in it stands for the address at which the browser found this server
 /v/floodline/    the client that the neuroglancer package carries
 /events/         where the client waits for news, of which there is none
@@ -37,17 +39,30 @@ from floodline.volumes.remote import cloud_files, is_url, reaching
 logger = logging.getLogger("floodline")
 
 LAYERS = ("image", *state.SEGMENTATIONS)
+ADDRESS = "http://127.0.0.1:8080/"
+"""Where `floodline view` serves unless told otherwise: where the report's links lead when it is opened as a file."""
 LOOPBACK = ("127.0.0.1", "localhost")
 OPENING = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>floodline</title>
 <link rel="icon" href="data:,"></head><body><p id="p">Opening the viewer.</p><script>
 const here = new URL(".", location.href).href;
 fetch("state.json").then(async (reply) => {
   const text = await reply.text();
-  if (reply.ok) location.replace("v/floodline/#!" + encodeURIComponent(text.replaceAll("{here}", here)));
-  else document.getElementById("p").textContent = text;
+  if (!reply.ok) { document.getElementById("p").textContent = text; return; }
+  const state = JSON.parse(text.replaceAll("{here}", here));
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    if (name === "at") state.position = value.split(",").map(voxel => Number(voxel) + 0.5);
+    for (const layer of state.layers.filter(layer => layer.name === name))
+      Object.assign(layer, {segments: value.split(","), visible: true});
+  }
+  location.replace("v/floodline/#!" + encodeURIComponent(JSON.stringify(state)));
 });
 </script></body></html>
 """
+# Into the client's page: the way to everything else that there is of the run.
+TO_REPORT = (
+    b'<a href="../../report.html" style="position:fixed;right:8px;bottom:6px;z-index:1000;padding:2px 8px;'
+    b'border-radius:3px;background:#fffd;color:#0b5a8a;font:13px sans-serif">Report</a>'
+)
 TYPES = {
     ".css": "text/css",
     ".html": "text/html; charset=utf-8",
@@ -65,7 +80,7 @@ def run(experiment: Experiment, host: str, port: int, allow_origin: str | None =
     with Server(experiment, host, port, allow_origin) as server:
         print(f"The viewer of {name}: {server.url} (Ctrl-C ends it)")
         if (experiment.folder / "report.html").is_file():
-            print(f"The report: {server.url}data/report.html")
+            print(f"The report: {server.url}report.html")
         if server.only_loopback and "SSH_CONNECTION" in os.environ:
             there, port = f"{getpass.getuser()}@{socket.gethostname()}", server.server_address[1]
             print(f"To open them elsewhere, forward the port first: ssh -N -L {port}:127.0.0.1:{port} {there}")
@@ -169,8 +184,14 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(b"", "image/x-icon")
             case "state.json":
                 self._state()
+            case "report.html":
+                self._report()
             case "v":
-                self._file(inside(self.server.client, rest.partition("/")[2] or "index.html"))
+                page = rest.partition("/")[2]
+                if page:
+                    self._file(inside(self.server.client, page))
+                else:
+                    self._client()
             case "events":
                 self._events()
             case "data":
@@ -212,6 +233,18 @@ class Handler(BaseHTTPRequestHandler):
         except FloodlineError as error:
             return self._sentence(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         return self._send(json.dumps(built).encode(), TYPES[".json"])
+
+    def _client(self) -> None:
+        page = (self.server.client / "index.html").read_bytes()
+        report = TO_REPORT if (self.server.folder / "report.html").is_file() else b""
+        self._send(page.replace(b"</body>", report + b"</body>"), TYPES[".html"])
+
+    def _report(self) -> None:
+        path = inside(self.server.folder, "report.html")
+        if path is None:
+            return self._file(None)
+        here = path.read_bytes().replace(f'href="{ADDRESS}'.encode(), b'href="./')
+        return self._send(here, TYPES[".html"])
 
     def _file(self, path: Path | None) -> None:
         try:

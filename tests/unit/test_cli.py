@@ -1,0 +1,90 @@
+"""The command line: help that leads, completion, and progress that suits where it is shown."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from floodline.cli import app
+
+FLOODLINE = Path(sys.executable).with_name("floodline")
+LOOP = """
+import logging, sys
+from floodline.progress import Meter
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+with Meter("dig", 3, "holes") as meter:
+    for _ in range(3):
+        meter.advance(note="deep")
+"""
+
+
+def printed(*arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        [FLOODLINE, *arguments], env=os.environ | {"COLUMNS": "200"} | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def completed(line: str) -> set[str]:
+    """What the Tab key offers in bash at the end of a line."""
+    words = line.split(" ")
+    offered = printed(_FLOODLINE_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1))
+    return set(offered.split())
+
+
+def test_help_leads_through_the_work_and_lists_every_command():
+    text = printed("--help")
+    # In the order in which they are needed.
+    places = [
+        text.index(word) for word in ("doctor says", "info what", "new writes", "snakemake --profile", "Look: view")
+    ]
+    assert places == sorted(places)
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        assert re.search(rf"│ {name} +{re.escape(command.get_short_help_str(60).rstrip('.')[:40])}", text), name
+
+
+@pytest.mark.parametrize("command", get_command(app).commands)  # type: ignore[attr-defined]
+def test_every_argument_of_every_command_is_explained(command):
+    for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
+        assert parameter.help, f"{command}: {parameter.name}"
+
+
+def test_the_tab_key_knows_commands_and_steps():
+    assert completed("floodline pu") == {"publish"}
+    assert completed("floodline ") == set(get_command(app).commands)  # type: ignore[attr-defined]
+    assert {"meshes", "connectome", "handover"} <= completed("floodline publish results/demo ")
+    assert completed("floodline view --al") == {"--allow-origin"}
+
+
+def test_a_log_gets_lines_and_no_bar():
+    done = subprocess.run([sys.executable, "-c", LOOP], capture_output=True, text=True)
+    assert done.stdout == ""
+    assert re.fullmatch(r"dig: 3 of 3 holes, 0 s passed, 0 s left, deep\n", done.stderr)
+
+
+def test_a_terminal_gets_a_bar():
+    reader, writer = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", LOOP], stderr=writer, env=os.environ | {"TERM": "xterm"}) as process:
+        process.wait()
+    os.close(writer)
+    shown = b""
+    try:
+        while piece := os.read(reader, 65536):
+            shown += piece
+    # The end of a terminal that its writer has left.
+    except OSError:
+        pass
+    os.close(reader)
+    text = shown.decode()
+    assert "3/3" in text
+    assert "dig deep" in text
+    assert "holes" not in text
