@@ -17,10 +17,9 @@ $(VENV)/.installed: envs/build.lock envs/requirements.lock envs/horovod.lock env
 openvino: setup ## add the OpenVINO runtime, which some processors flood faster with
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/openvino.lock
 
-demo: setup ## the whole chain on a generated volume, with scores, a report and a viewer state
+demo: setup ## the whole chain on a generated volume, with scores, a report and a viewer
 	@$(RUN) snakemake --profile profiles/local
-	@echo "The report: results/demo/report.html"
-	@echo "Image, neurons and mistakes in 3D: $(VENV)/bin/floodline view results/demo"
+	@echo "Everything is behind http://127.0.0.1:8080/ while this runs: $(VENV)/bin/floodline view results/demo"
 
 test: setup ## what must hold
 	@$(RUN) python -m pytest tests -m "not slow" $(PYTEST)

@@ -1,4 +1,4 @@
-"""The tutorial, word by word: its commands run, in order, on a tiny stack of TIFF slices."""
+"""The pages: the tutorial word by word on a tiny stack of TIFF slices, and every command of the others."""
 
 from __future__ import annotations
 
@@ -13,28 +13,34 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 import tifffile
+import yaml
+from snakemake.cli import get_argument_parser
+from typer.main import get_command
 
+from floodline import config as configuration
+from floodline.cli import app
 from floodline.volumes import phantom
 
 ROOT = Path(__file__).parents[2]
 SHAPE_ZYX = (56, 64, 72)
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "config" / "README.md"]
-NEEDS_AN_INSTALLATION = "<!-- needs: an installation -->\n"
+NEEDS = r"<!-- needs: (.*) -->\n"
 
 
-def commands() -> list[str]:
-    """The blocks of code, but for the one that activates the environment that the tests run in already."""
-    text = (ROOT / "docs" / "tutorial.md").read_text()
-    blocks = re.findall(rf"({NEEDS_AN_INSTALLATION})?```\n(.*?)```", text, re.DOTALL)
-    return [block for needs, block in blocks if not needs]
+def commands(page: Path) -> list[str]:
+    """The blocks of commands of a page, but for those that need more than a test can give."""
+    fenced = rf"(?:{NEEDS})?^```(\w*)\n(.*?)^```$"
+    blocks = re.findall(fenced, page.read_text(), re.DOTALL | re.MULTILINE)
+    return [block for needs, language, block in blocks if not needs and not language]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like floodline's own, with a stack and labels in data/."""
+    """A folder like floodline's own, with its environment, and a stack and labels in data/."""
     made = tmp_path_factory.mktemp("floodline")
-    for name in ("Snakefile", "rules", "workflow", "profiles", "config", "envs"):
+    for name in ("Snakefile", "rules", "workflow", "profiles", "config", "envs", "theta"):
         (made / name).symlink_to(ROOT / name)
+    (made / ".venv").symlink_to(sys.prefix)
     (made / "data" / "stack").mkdir(parents=True)
     for z, slice_ in enumerate(phantom.image(SHAPE_ZYX, 3)):
         tifffile.imwrite(made / "data" / "stack" / f"{z:04}.tif", slice_)
@@ -44,7 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: str, folder: Path) -> str:
     """What a block of commands prints; it must succeed. A viewer is asked for its page, and then ended."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "HOME": str(folder / "home")}
     if command.startswith("floodline view"):
         arguments = [*command.split(), "--port", "0"]
         with subprocess.Popen(arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as viewer:
@@ -68,7 +75,7 @@ def run(command: str, folder: Path) -> str:
 
 @pytest.mark.slow
 def test_every_command_does_what_the_tutorial_says(folder):
-    printed = {command.split("\n")[0]: run(command, folder) for command in commands()}
+    printed = {command.split("\n")[0]: run(command, folder) for command in commands(ROOT / "docs/tutorial.md")}
 
     info = printed["floodline info data/stack"]
     assert "72 x 64 x 56 voxels (x, y, z)" in info
@@ -86,7 +93,44 @@ def test_every_command_does_what_the_tutorial_says(folder):
     assert "rule train_network" not in changed
     handover = json.loads((results / "handover" / "manifest.json").read_text())
     assert handover["supervoxels"] > 0
+    assert (results / "handover/webknossos/agglomerates/neurons/zarr.json").is_file()
+    assert (results / "handover/chunkedgraph/dataset.yml").is_file()
     assert len(list((results / "handover" / "skeletons").iterdir())) == handover["skeletons"]
+
+
+def test_the_other_pages_commands_run(folder):
+    """What Snakemake would do is enough: the tutorial's commands do it."""
+    for page in (page for page in PAGES if page.name != "tutorial.md"):
+        for text in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+            configuration.parse(yaml.safe_load(text))
+            (folder / "mine.yaml").write_text(text)
+        for command in commands(page):
+            dry = re.sub(r"^(snakemake .*?)(--dry-run)?( *#.*)?$", r"\1 --dry-run", command, flags=re.MULTILINE)
+            printed = run(dry, folder)
+            assert ("rule all" in printed or "localrule all" in printed) == ("snakemake" in command), command
+    assert (folder / "home/.config/snakemake/theta").resolve() == ROOT / "profiles/theta"
+
+
+def test_every_block_that_no_test_runs_says_what_it_needs():
+    needs = [need for page in PAGES for need in re.findall(NEEDS, page.read_text())]
+    assert needs == ["an installation"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_the_text_exist(page):
+    """Every command of floodline and every option of Snakemake that a page names, and every target of make."""
+    text = page.read_text()
+    known = get_command(app).commands  # type: ignore[attr-defined]
+    for name, rest in re.findall(r"`floodline ([a-z][a-z-]*)([^`]*)`", text):
+        assert name in known, f"{page.name}: floodline {name}"
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options, f"{page.name}: floodline {name}{rest}"
+    of_snakemake = {string for action in get_argument_parser()._actions for string in action.option_strings}
+    for rest in re.findall(r"`snakemake ([^`]*)`", text):
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= of_snakemake, f"{page.name}: snakemake {rest}"
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"`make ([a-z-]+)`", text) + re.findall(r"^make ([a-z-]+)", text, re.MULTILINE):
+        assert target in targets, f"{page.name}: make {target}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -96,8 +140,15 @@ def test_links_between_pages_lead_somewhere(page):
         assert "://" in target or (page.parent / target).exists(), f"{page.name} points to {target}"
 
 
+def test_every_benchmark_is_explained():
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert [path.name for path in (ROOT / "benchmarks").glob("*.py") if f"`benchmarks/{path.name}`" not in page] == []
+
+
 def test_files_that_the_pages_name_are_there():
     """Names in backquotes with a folder of the repository in front."""
     for page in PAGES:
-        for name in re.findall(r"`((?:config|envs|profiles|rules|tests|workflow)/[\w./-]+)`", page.read_text()):
+        for name in re.findall(
+            r"`((?:benchmarks|config|envs|profiles|rules|tests|workflow)/[\w./-]+)`", page.read_text()
+        ):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
