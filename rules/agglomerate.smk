@@ -1,5 +1,11 @@
 # Supervoxels into neurons. The steps are apart, so that a changed threshold runs only the solver and what follows.
 
+RESEGMENTED = (
+    ["results/{experiment}/agglomeration/resegmentation.parquet"]
+    if CONFIG.agglomeration.resegmentation
+    else []
+)
+
 
 rule region_graph:
     """Which supervoxels touch, and the evidence for and against their being one neuron."""
@@ -50,15 +56,33 @@ rule resegment:
         " --workers {resources.workers} > {log} 2>&1"
 
 
+rule fit_scores:
+    """A model that scores contacts, trained on labels: where agglomeration.model names its output."""
+    input:
+        contacts="results/{experiment}/agglomeration/contacts.parquet",
+        resegmented=RESEGMENTED,
+        supervoxels="results/{experiment}/supervoxels/manifest.json",
+        labels="results/{experiment}/labels/manifest.json",
+    output:
+        "results/{experiment}/agglomeration/model.json",
+    log:
+        "results/{experiment}/logs/fit_scores.log",
+    benchmark:
+        "results/{experiment}/benchmarks/fit_scores.tsv"
+    resources:
+        tasks=1,
+        mpi="",
+    params:
+        fit=CONFIG.agglomeration.fit.model_dump(mode="json"),
+    shell:
+        f"{LAUNCH}floodline agglomerate results/{{wildcards.experiment}} fit > {{log}} 2>&1"
+
+
 rule edge_scores:
     """How probable it is that the two sides of a contact are one neuron."""
     input:
         contacts="results/{experiment}/agglomeration/contacts.parquet",
-        resegmented=(
-            ["results/{experiment}/agglomeration/resegmentation.parquet"]
-            if CONFIG.agglomeration.resegmentation
-            else []
-        ),
+        resegmented=RESEGMENTED,
         model=[CONFIG.agglomeration.model] if CONFIG.agglomeration.model else [],
     output:
         "results/{experiment}/agglomeration/edges.parquet",

@@ -82,7 +82,7 @@ def test_either_flood_of_a_rod_that_was_cut_covers_both_pieces(cut):
     assert row["iou"] > 0.9
     assert min(row[f"{one}_recovers_{other}"] for one in "ab" for other in "ab") > 0.8
     assert row["calls"] > 2
-    assert 4 <= row["depth_a"] <= 6, "half of the rod's 8 voxels"
+    assert row["depth_a"] >= 4, "half of the rod's 8 voxels, or more where the box cuts it off"
     edges.run(cut)
     (scored,) = pd.read_parquet(cut.agglomeration / "edges.parquet").to_dict("records")
     assert scored["score"] == edges.SURE

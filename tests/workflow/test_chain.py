@@ -94,6 +94,13 @@ def test_a_changed_agglomeration_value_reruns_agglomeration_and_what_follows(tin
     assert not planned.keys() & {"ingest_image", "partitions", "train_network", "flood", "supervoxels", "region_graph"}
 
 
+def test_a_model_of_the_contacts_is_trained_on_the_way(tiny):
+    model = "results/tiny/agglomeration/model.json"
+    planned = tiny.planned("--config", f"agglomeration={{model: {model}, resegmentation: {{}}}}")
+    assert {"resegment", "fit_scores", "edge_scores", "solve"} <= planned.keys()
+    assert not planned.keys() & {"flood", "supervoxels", "region_graph"}
+
+
 def test_a_mask_reruns_those_that_it_is_closed_to(tiny):
     everywhere = tiny.planned("--config", "masks=[{kind: quality}]")
     assert {"partitions", "flood"} <= everywhere.keys()

@@ -39,6 +39,9 @@ BINS = np.linspace(0, 1, 11)
 """Of scores, for the calibration."""
 
 REGULARISATION = 1.0
+LEAST_SCALE = 0.25
+"""Features that hardly vary, as those of the few contacts that were resegmented, are not blown up beyond this."""
+
 TREES: dict[str, Any] = {
     "n_estimators": 150, "max_depth": 3, "learning_rate": 0.05, "subsample": 0.7, "min_samples_leaf": 10
 }  # fmt: skip
@@ -128,7 +131,7 @@ def _train(samples: pd.DataFrame, wanted: Fit, seed: int) -> Model:
     features = [name for name in rows.columns.tolist() if rows[name].nunique() > 1]
     values, same = rows[features].to_numpy(np.float64), samples["same"].to_numpy()
     weight = samples["weight"].to_numpy()
-    mean, scale = values.mean(axis=0), values.std(axis=0)
+    mean, scale = values.mean(axis=0), np.maximum(values.std(axis=0), LEAST_SCALE)
     if wanted.kind == "logistic":
         from sklearn.linear_model import LogisticRegression
 
