@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -180,6 +181,9 @@ def namespaces(ranks: int, rate: str | None) -> Iterator[list[str]]:
         for rank, name in enumerate(names):
             inside = f"ip netns exec {name}"
             run(f"ip netns add {name}")
+            # What a process of the namespace sees as /etc/hosts: Gloo listens at the address of its host's name.
+            hosts(name).parent.mkdir(parents=True, exist_ok=True)
+            hosts(name).write_text(f"127.0.0.1 localhost\n{address(rank)} {socket.gethostname()}\n")
             run(f"ip link add {name} type veth peer name {LINK} netns {name}")
             run(f"ip link set {name} master {BRIDGE} up")
             run(f"{inside} ip addr add {address(rank)}/24 dev {LINK}")
@@ -191,7 +195,12 @@ def namespaces(ranks: int, rate: str | None) -> Iterator[list[str]]:
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
+            shutil.rmtree(hosts(name).parent, ignore_errors=True)
         subprocess.run(["ip", "link", "del", BRIDGE], capture_output=True)
+
+
+def hosts(namespace: str) -> Path:
+    return Path("/etc/netns") / namespace / "hosts"
 
 
 def run(command: str) -> None:
