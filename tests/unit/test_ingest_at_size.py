@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from peak_memory import run_measured
 from test_ingest import experiment
 
 from floodline.errors import FloodlineError
@@ -125,13 +126,12 @@ def test_the_checksum_is_that_of_the_voxels_alone(tmp_path, monkeypatch):
     assert len(checksums) == 1
 
 
-PEAK = """
-import resource, sys
+INGEST = """
+import sys
 from pathlib import Path
 from floodline.experiment import Experiment
 from floodline.ingest import image
 image.run(Experiment(Path(sys.argv[1])), 1, int(sys.argv[2]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
@@ -150,7 +150,6 @@ def test_a_volume_larger_than_the_memory_passes_within_it(tmp_path, steps):
     text = (tmp_path / "config.yaml").read_text()
     assert "- 8\n  - 8\n  - 4\n" in text
     (tmp_path / "config.yaml").write_text(text.replace("- 8\n  - 8\n  - 4\n", "- 64\n  - 64\n  - 64\n"))
-    run = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path), "500"], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert int(run.stdout) * 1024 < 500e6
+    _, peak = run_measured([sys.executable, "-c", INGEST, str(tmp_path), "500"])
+    assert peak < 500e6
     assert Layer.open(exp.layer("image")).box.voxels == np.prod(shape)
