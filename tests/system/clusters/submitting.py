@@ -19,6 +19,10 @@ TINY = ROOT / "tests/workflow/tiny.yaml"
 INFERENCE = "inference={shards: 1, subvolume_size_xyz: [32, 32, 32], overlap_xyz: [16, 16, 16]}"
 
 
+WAITING_SECONDS = 600
+"""Of a busy machine."""
+
+
 class Run:
     """Runs of Snakemake that submit jobs.
 
@@ -73,10 +77,10 @@ class Run:
 
 def wait_for(what: Callable[[], Any], running: subprocess.Popen[str]) -> None:
     """Wait until something is true while Snakemake runs."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + WAITING_SECONDS
     while not what():
         assert running.poll() is None, running.communicate()[0]
-        assert time.monotonic() < until, "waited for two minutes"
+        assert time.monotonic() < until, f"waited for {WAITING_SECONDS} seconds"
         time.sleep(0.2)
 
 
