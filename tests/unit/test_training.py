@@ -442,7 +442,7 @@ def test_fine_tuning_the_published_weights_is_one_key(floodline, fib25, tmp_path
         },
         "network": {"weights": published},
         "sites": {"box_xyz": [[0, 0, 0], [60, 110, 110]], "held_out_xyz": [[[60, 0, 0], [110, 110, 110]]]},
-        "training": {"fovs": 2, "batch_size": 2, "held_out_patches": 8, "learning_rate": {"base": 1e-6}},
+        "training": {"fovs": 2, "batch_size": 2, "held_out_patches": 3, "learning_rate": {"base": 1e-6}},
         "inference": {"subvolume_size_xyz": [110, 110, 110], "image_mean": 128, "image_stddev": 33},
     }
     folder.mkdir()

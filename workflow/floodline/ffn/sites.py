@@ -59,7 +59,9 @@ def read_coordinates(folder: Path, names: Sequence[str] | None = None) -> np.nda
     try:
         batches = [tf.io.parse_example(batch, features)["center"].numpy() for batch in records.batch(RECORDS_AT_ONCE)]
     except tf.errors.OpError as error:
-        raise FloodlineError(f"the sites in {folder} cannot be read ({error.message}): make them again.") from error
+        # TensorFlow puts the names of its operations around what it says.
+        said = error.message.split("}} ")[-1].split(" [Op:")[0]
+        raise FloodlineError(f"the sites in {folder} cannot be read ({said}): make them again.") from error
     return np.concatenate([np.zeros((0, 3), np.int64), *batches])
 
 
