@@ -16,10 +16,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from serving import FLOODLINE, MERGER_XYZ
 
 from floodline import browser
+from floodline import config as configuration
 from floodline.evaluation import run as evaluation
 from floodline.experiment import Experiment
 from floodline.manifest import read_json
@@ -35,6 +37,8 @@ def reported(shown: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Exp
     """The experiment with scores, a connectome, pictures of the viewer and a report."""
     folder = tmp_path_factory.mktemp("reported") / "shown"
     shutil.copytree(shown.folder, folder, symlinks=True)
+    values = yaml.safe_load((folder / "config.yaml").read_text()) | {"labels": {"source": {"kind": "phantom"}}}
+    (folder / "config.yaml").write_text(configuration.dump(configuration.parse(values)))
     made = Experiment(folder)
     evaluation.run(made)
     # A mistake, for a truth that was taken as the segmentation has none.
