@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from floodline.errors import FloodlineError
-from floodline.geometry import Box, Triple, triple
+from floodline.geometry import Box, Triple, blocks, triple
 from floodline.volumes.arrays import Storage
 from floodline.volumes.remote import cloud_files, cloud_volume_class, is_url, name_of, reaching, remove, secrets
 
@@ -155,8 +155,17 @@ class Layer:
                 volume = self._cloud_volume
                 name, shard = volume.image.make_shard(voxels, _bounding_box(box), volume.mip)
                 cloud_files(name_of(self.path, volume.key)).put(name, shard, compress=None, cache_control="no-cache")
+            elif self._cloud_volume.encoding == "raw" and not is_url(self.path):
+                self._write_raw(box, array)
             else:
                 self._cloud_volume[_bounding_box(box)] = voxels
+
+    def _write_raw(self, box: Box, array: np.ndarray) -> None:
+        """Write chunks to a folder: their voxels, x fastest, are the files. CloudVolume takes twice the time for it."""
+        folder = Path(self.path) / self._cloud_volume.key
+        folder.mkdir(exist_ok=True)
+        for chunk in blocks(box, self.chunk_size_xyz):
+            (folder / chunk.name).write_bytes(np.ascontiguousarray(array[chunk.slices_zyx(box.start_xyz)]).data)
 
     def _check_write(self, box: Box, array: np.ndarray) -> None:
         if array.shape != box.shape_zyx or array.dtype != self.dtype:
