@@ -61,6 +61,12 @@ def by_hand(labels: np.ndarray, disconnected: str, min_voxels: int, fill_holes: 
             result[result == label] = 0
     if fill_holes:
         places, count = ndimage.label(result == 0)
+        # An object that was removed is one place, also where its voxels touch at a corner only.
+        for label in np.unique(labels[labels > 0]):
+            parts, number = ndimage.label((labels == label) & (result == 0), np.ones((3, 3, 3)))
+            for part in range(1, number + 1):
+                joined = np.unique(places[parts == part])
+                places[np.isin(places, joined)] = joined[0]
         padded = np.pad(result, 1, constant_values=np.iinfo(np.uint64).max)
         for number in range(1, count + 1):
             around = ndimage.binary_dilation(np.pad(places == number, 1)) & ~np.pad(places == number, 1)

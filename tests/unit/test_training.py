@@ -382,7 +382,7 @@ def test_fine_tuning_starts_from_the_weights_that_are_named(floodline, folder, u
 
 
 def test_a_damaged_checkpoint_is_not_taken(floodline, folder, uninterrupted):
-    floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time() + 1)})
+    floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time())})
     path = Experiment(folder).training / "checkpoint.block"
     content = bytearray(path.read_bytes())
     content[-1000] ^= 1
@@ -392,7 +392,7 @@ def test_a_damaged_checkpoint_is_not_taken(floodline, folder, uninterrupted):
 
 
 def test_a_checkpoint_of_another_training_is_not_taken(floodline, folder):
-    floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time() + 1)})
+    floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time())})
     configure(folder, training={"learning_rate": {"base": 0.02}})
     assert "resumed" not in floodline("train", folder)
 
