@@ -34,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 def configuration(data: Path, **changes: Any) -> dict[str, Any]:
     return {
         "name": "mine",
-        "image": {"source": {"kind": "stack", "path": f"{data}/*.png"}},
+        "image": {"source": {"kind": "stack", "path": f"{data}/*.png"}, "voxel_size_nm_xyz": [8, 8, 8]},
         "labels": {"source": {"kind": "hdf5", "path": f"{data}/labels.h5", "dataset": "labels"}},
         "training": {},
         **changes,

@@ -60,7 +60,7 @@ def _remove_small(label: np.ndarray, voxels: np.ndarray, min_voxels: int) -> dic
 
 
 def _fill_holes(label: np.ndarray, pieces: Pieces) -> dict[str, int]:
-    """Places without a label that touch one object and not the volume's faces; what was removed just now is one, too."""
+    """Places without a label, removed objects included, that touch one object and not the volume's faces."""
     empty = label == 0
     a, b = np.concatenate([pieces.contacts, pieces.contacts[:, ::-1]]).T
     place = np.arange(len(label))
