@@ -15,6 +15,13 @@ settings.load_profile("floodline")
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One of the tests' processes does all that are not units: they share a finished run and a Slurm cluster."""
+    for item in items:
+        if "unit" not in item.path.relative_to(ROOT).parts:
+            item.add_marker(pytest.mark.xdist_group("chain"))
+
+
 @pytest.fixture(scope="session")
 def fib25() -> Path:
     """Folder of the FIB-25 data; the test is skipped where they are absent."""
