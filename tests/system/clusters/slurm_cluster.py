@@ -135,8 +135,9 @@ class SlurmCluster:
         self.run("slurmctld")
         for node in range(1, self.nodes + 1):
             self.run("slurmd", "-N", f"n{node}")
-        until = time.monotonic() + 30
-        while len(self.run("sinfo", "-hN", "-tidle", "-o%N").split()) < self.nodes:
+        until = time.monotonic() + 60
+        # A controller that has only just started, on a busy machine, may hang up on who asks.
+        while len(self.run("sinfo", "-hN", "-tidle", "-o%N", ok=False).split()) < self.nodes:
             assert time.monotonic() < until, f"the cluster did not come up; see {self.folder}/logs"
             time.sleep(0.2)
 
