@@ -28,7 +28,7 @@ from floodline.volumes.sources import open_source
 
 CALLS = {"reference": 0.85, "efficient": 0.21}
 """Network calls for each voxel times the product of the deltas: 25,799 calls for 250^3 voxels with deltas of 8 in
-google/ffn's published FIB-25 result, and a quarter of it with the policy efficient."""
+google/ffn's published FIB-25 result; a quarter of it is assumed with efficient (0.27 on two boxes of 110^3)."""
 
 MEASURED_BLOCKS = 16
 """Blocks of this experiment, at most, that are looked into for a better number."""
@@ -46,8 +46,8 @@ VOXELS_PER_CORE_SECOND = {
     "meshes": 0.3e6,
     "skeletons": 1e6,
 }
-"""Of the other stages: processor time on a generated volume of 192^3 voxels, 2026-11-24, on a core with AVX-512. Much
-depends on the data, so these say the order of magnitude."""
+"""Of the other stages: processor time on a generated volume of 192^3 voxels, 2026-11-24, on a core with AVX-512; ingest
+and skeletons are assumed. Much depends on the data, so these say the order of magnitude."""
 
 SEGMENTATION_BYTES = 0.2
 """Of a voxel of a segmentation layer, as stored; measured on the same volume."""
@@ -56,7 +56,7 @@ BLOCK_BYTES = 5
 BOX_SIDE = 256
 """Voxels that the stages that work box by box take at once along each axis."""
 STARTING_SECONDS = 20.0
-"""Until the libraries of a job are loaded: an upper bound on a quiet machine; thousands of ranks take longer."""
+"""Until the libraries of a job are loaded: assumed; thousands of ranks take longer."""
 
 
 TUNED = "tune.json"
