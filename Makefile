@@ -22,7 +22,7 @@ demo: setup ## the whole chain on a generated volume, with scores, a report and 
 	@echo "Everything is behind http://127.0.0.1:8080/ while this runs: $(VENV)/bin/floodline view results/demo"
 
 test: setup ## what must hold
-	@$(RUN) python -m pytest tests -m "not slow" -n 2 --dist loadgroup $(PYTEST)
+	@$(RUN) python -m pytest tests -m "not slow" -n 2 $(PYTEST)
 
 test-slow: setup ## the longer proofs
 	@$(RUN) python -m pytest tests -m slow $(PYTEST)

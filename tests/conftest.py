@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # How long one example takes is the machine's business, and on a busy one it is no failure.
 settings.register_profile("floodline", deadline=None, max_examples=50)
@@ -15,11 +17,27 @@ settings.load_profile("floodline")
 ROOT = Path(__file__).parent.parent
 
 
+class ByWhatTheyShare(LoadScopeScheduling):
+    """Several processes of tests: files of units go to whoever is free, and other folders stay together.
+
+    The tests of such a folder share what is costly or can be there once only: a finished run, a Slurm cluster.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = PurePosixPath(nodeid.partition("::")[0])
+        return str(file if "unit" in file.parts else file.parent)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByWhatTheyShare:
+    """How `pytest -n` shares the tests out."""
+    # As collected, the longest first; the default would begin with whatever has most tests.
+    config.option.loadscopereorder = False
+    return ByWhatTheyShare(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One of the tests' processes does all that are not units: they share a finished run and a Slurm cluster."""
-    for item in items:
-        if "unit" not in item.path.relative_to(ROOT).parts:
-            item.add_marker(pytest.mark.xdist_group("chain"))
+    """Units last: the folders before them take longest."""
+    items.sort(key=lambda item: "unit" in item.path.relative_to(ROOT).parts)
 
 
 @pytest.fixture(scope="session")
