@@ -125,10 +125,10 @@ def read(fib25: Path, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
 
 def measure(way: Way, network: Predict, image: np.ndarray, truth: np.ndarray | None) -> None:
     """Print the rows of one way."""
-    options, fov_xyz = Flood(), way.network.fov_xyz
+    options, fov_xyz = Flood(policy=way.policy), way.network.fov_xyz
     seeds = way.order(image, inside(peaks(image, MEAN, STDDEV), image.shape, fov_xyz))
     canvas = Canvas(image, MEAN, STDDEV, fov_xyz, options)
-    floods = Floods(canvas, options, way.network.deltas_xyz, seeds, way.policy)
+    floods = Floods(canvas, options, way.network.deltas_xyz, seeds)
     before = bare_rate(network, fov_xyz)
     began = time.monotonic()
     drive([floods.flood_all()], network)

@@ -124,9 +124,9 @@ def two_boxes() -> np.ndarray:
 def flood(
     image: np.ndarray, seeds: list[tuple[int, int, int]], policy: FloodPolicy = "reference", **options: float
 ) -> tuple[Canvas, Floods]:
-    settings_ = Flood(**{"min_segment_size": 10, **options})
+    settings_ = Flood(**{"policy": policy, "min_segment_size": 10, **options})
     canvas = Canvas(image, 128, 1, (9, 9, 9), settings_)
-    floods = Floods(canvas, settings_, (2, 2, 2), seeds, policy)
+    floods = Floods(canvas, settings_, (2, 2, 2), seeds)
     drive([floods.flood_all()], box_network)
     return canvas, floods
 
@@ -154,7 +154,7 @@ def test_small_objects_and_weak_seeds_leave_a_mark_and_no_object():
 
 def test_earlier_objects_win_and_the_overlap_is_recorded():
     image = np.full((20, 20, 40), 255, np.uint8)
-    settings_ = Flood(min_segment_size=10)
+    settings_ = Flood(policy="reference", min_segment_size=10)
     canvas = Canvas(image, 128, 1, (9, 9, 9), settings_)
     canvas.segmentation[:, :, :12] = 7
     floods = Floods(canvas, settings_, (2, 2, 2), [(10, 10, 20)])
@@ -196,12 +196,12 @@ def test_a_move_out_of_the_sub_volume_ends_at_its_border_with_the_efficient_poli
 @given(st.integers(0, 2**32 - 1), st.floats(0.6, 0.95), st.floats(0, 0.5))
 def test_a_position_is_settled_if_all_around_it_was_seen_and_is_certain_or_another_object_s(seed, probability, share):
     rng = np.random.default_rng(seed)
-    options = Flood(certain_probability=probability, uncertain_share=share)
+    options = Flood(certain_probability=probability, uncertain_share=share, policy="efficient")
     canvas = Canvas(np.zeros((9, 9, 9), np.uint8), 0, 1, (9, 9, 9), options)
     canvas.seed[:] = rng.normal(0, 4, canvas.shape)
     canvas.seed[rng.random(canvas.shape) < rng.choice([0, 0.01])] = np.nan
     canvas.segmentation[:] = rng.integers(-1, 2, canvas.shape)
-    floods = Floods(canvas, options, (2, 1, 3), policy="efficient")
+    floods = Floods(canvas, options, (2, 1, 3))
     open_, uncertain = [], 0
     for z, y, x in np.ndindex(7, 3, 5):
         place = (z + 1, y + 3, x + 2)
@@ -238,13 +238,13 @@ def test_a_flood_that_was_interrupted_anywhere_goes_on_as_if_nothing_had_happene
     image = two_boxes()
     seeds = [(10, 10, 45), (10, 10, 30), (10, 10, 15), (10, 10, 28)]
     whole, whole_floods = flood(image, seeds, policy)
-    options = Flood(min_segment_size=10)
-    interrupted = Floods(Canvas(image, 128, 1, (9, 9, 9), options), options, (2, 2, 2), seeds, policy)
+    options = Flood(min_segment_size=10, policy=policy)
+    interrupted = Floods(Canvas(image, 128, 1, (9, 9, 9), options), options, (2, 2, 2), seeds)
     with contextlib.suppress(Interrupted):
         drive([interrupted.flood_all()], interrupt_after(calls))
     state = {name: np.array(array) for name, array in interrupted.state().items()}
     resumed_canvas = Canvas(image, 128, 1, (9, 9, 9), options)
-    resumed = Floods(resumed_canvas, options, (2, 2, 2), seeds, policy)
+    resumed = Floods(resumed_canvas, options, (2, 2, 2), seeds)
     resumed.restore(state)
     drive([resumed.flood_all()], box_network)
     np.testing.assert_array_equal(resumed_canvas.segmentation, whole.segmentation)
@@ -258,7 +258,7 @@ def test_a_flood_that_was_interrupted_anywhere_goes_on_as_if_nothing_had_happene
 
 def test_floods_that_share_calls_of_the_network_give_what_each_gives_alone():
     image = two_boxes()
-    options = Flood(min_segment_size=10)
+    options = Flood(policy="reference", min_segment_size=10)
     alone, _ = flood(image, [(10, 10, 15), (10, 10, 45)])
     canvases = [Canvas(image, 128, 1, (9, 9, 9), options) for _ in range(3)]
     seeds = [[(10, 10, 15), (10, 10, 45)], [(10, 10, 15)], []]
@@ -292,9 +292,9 @@ def test_small_objects_of_the_reference_run_are_repeated_on_the_ground_it_had_pr
         segmentation, attempts = reference["segmentation"][:].astype(np.int32), reference["attempts"][:, :3].tolist()
         origins, trace, overlaps = (reference[name][:] for name in ("origins", "trace", "overlaps"))
     for identifier, *start, calls in origins[origins[:, 4] <= 30].tolist():
-        canvas = Traced(image, MEAN, STDDEV, FOV, Flood())
+        canvas = Traced(image, MEAN, STDDEV, FOV, Flood(policy="reference"))
         canvas.keep(np.where(segmentation < identifier, segmentation, 0))
-        floods = Floods(canvas, Flood(), (8, 8, 8), np.array([start]))
+        floods = Floods(canvas, Flood(policy="reference"), (8, 8, 8), np.array([start]))
         drive([floods.flood_all()], network)
         (segment,) = floods.segments
         assert (segment.id, segment.calls) == (identifier, calls)
@@ -308,7 +308,7 @@ def test_small_objects_of_the_reference_run_are_repeated_on_the_ground_it_had_pr
 
 def test_the_reference_run_is_repeated_call_by_call(fib25, fib25_image, network):
     image = np.ascontiguousarray(fib25_image[:110, :110, :110])
-    options = Flood()
+    options = Flood(policy="reference")
     canvas = Traced(image, MEAN, STDDEV, FOV, options)
     floods = Floods(canvas, options, (8, 8, 8), inside(peaks(image, MEAN, STDDEV), image.shape, FOV))
     starts: list[Triple] = []

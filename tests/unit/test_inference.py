@@ -219,7 +219,7 @@ def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_
     changes: list[dict] = [
         {"image_mean": 1.0},
         {"image_stddev": 2.0},
-        {"policy": "reference"},
+        {"flood": {"policy": "reference"}},
         {"runtime": "openvino"},
         {"flood": {"disco_seed_threshold": -1}},
         {"seeds": [{"policy": "peaks", "reversed": True}]},

@@ -25,7 +25,7 @@ from floodline.manifest import write_json
 from floodline.volumes.layer import Layer
 from floodline.volumes.masks import masked
 
-OPTIONS = Flood(min_segment_size=1)
+OPTIONS = Flood(policy="reference", min_segment_size=1)
 
 
 def fill_bright(image: np.ndarray, seed: np.ndarray) -> np.ndarray:

@@ -245,7 +245,7 @@ def test_a_policy_sees_what_those_before_it_segmented():
     image = np.zeros((16, 16, 60), np.uint8)
     for start, stop in ((1, 20), (21, 40), (41, 59)):
         image[1:15, 1:15, start:stop] = 255
-    options = config.Flood(min_segment_size=10)
+    options = config.Flood(policy="reference", min_segment_size=10)
     canvas = Canvas(image, 128, 1, (5, 5, 5), options)
     seen = []
 

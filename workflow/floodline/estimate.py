@@ -199,7 +199,7 @@ def calls_per_voxel(experiment: Experiment) -> tuple[float, str]:
     if voxels:
         return calls / voxels, "as in the sub-volumes that are flooded already"
     config = experiment.config
-    expected = CALLS[config.inference.policy] / max(1, prod(config.network.deltas_xyz))
+    expected = CALLS[config.inference.flood.policy] / max(1, prod(config.network.deltas_xyz))
     return expected, "as in the published FIB-25 run: flood a few sub-volumes, and estimate again"
 
 

@@ -126,7 +126,6 @@ def _parameters(experiment: Experiment) -> str:
             "flood": config.inference.flood.model_dump(mode="json"),
             "network": config.network.model_dump(mode="json", exclude={"weights"}),
             "weights": hash_of_file(experiment.model / "weights.npz"),
-            "policy": config.inference.policy,
             "runtime": config.inference.runtime,
             "precision": precision.of_inference(config.inference),
             "normalisation": experiment.normalisation(),
@@ -255,7 +254,7 @@ def _flood_from(
     start: Triple, canvas: Canvas, analysis: tuple[slice, slice, slice], experiment: Experiment, predict: Predict
 ) -> _Flooded:
     config = experiment.config
-    floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz, policy=config.inference.policy)
+    floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz)
     flood = ObjectFlood(Frontier(start, floods.deltas, deque([start])), low=start, high=start)
     canvas.seed[start] = canvas.init
     deleted = 0

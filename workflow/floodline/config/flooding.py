@@ -22,8 +22,13 @@ FloodPolicy = Literal["efficient", "reference"]
 
 
 class Flood(Model):
-    """The flood itself; the defaults are those of the published FIB-25 run."""
+    """The flood itself; the defaults are those of the published FIB-25 run, but for the policy."""
 
+    policy: FloodPolicy = key(
+        "reference: the published algorithm, step by step; efficient: the same with a fraction of the network's calls, "
+        "because what is certain already is not looked at again.",
+        "efficient",
+    )
     init_activation: Probability = key("Probability painted at the seed.", 0.95)
     pad_value: Probability = key("Probability shown to the network where nothing was predicted yet.", 0.05)
     move_threshold: Probability = key("The field of view moves to places at least this probable.", 0.9)
@@ -153,11 +158,6 @@ class Inference(Model):
     shards: Positive = key("Jobs that share the sub-volumes.", 1)
     image_mean: float | None = key("Mean for the normalisation; null: as measured at ingest.", None)
     image_stddev: Annotated[float, Field(gt=0)] | None = key("Standard deviation; null: as measured.", None)
-    policy: FloodPolicy = key(
-        "reference: the published algorithm, step by step; efficient: the same with a fraction of the network's calls, "
-        "because what is certain already is not looked at again.",
-        "efficient",
-    )
     precision: Literal["float32", "bfloat16", "auto"] = key(
         "Arithmetic of the network; auto: bfloat16 where the processor has it, but float32 with the policy reference.",
         "auto",

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from floodline.config import Flood, FloodPolicy
+from floodline.config import Flood
 from floodline.ffn.canvas import Canvas, logit_of, quantise
 from floodline.ffn.movement import Frontier
 from floodline.geometry import Triple, to_zyx, triple
@@ -91,10 +91,9 @@ class Floods:
         options: Flood,
         deltas_xyz: Sequence[int],
         seeds: Seeds = (),
-        policy: FloodPolicy = "reference",
     ) -> None:
         self.canvas = canvas
-        self.is_efficient = policy == "efficient"
+        self.is_efficient = options.policy == "efficient"
         self.certain = logit_of(options.certain_probability)
         self.uncertain_share = options.uncertain_share
         self.seeds = seeds

@@ -28,7 +28,7 @@ def processor_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
 
 def of_inference(wanted: Inference) -> Precision:
     """The arithmetic of inference: the policy `reference` is float32 unless another one is asked for."""
-    if wanted.policy == "reference" and wanted.precision == "auto":
+    if wanted.flood.policy == "reference" and wanted.precision == "auto":
         return "float32"
     return resolve(wanted.precision)
 

@@ -93,7 +93,7 @@ def _flood(
         weights.load(experiment.model), config.network, precision.of_inference(config.inference),
         config.inference.runtime,
     )  # fmt: skip
-    floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz, [seed_zyx], config.inference.policy)
+    floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz, [seed_zyx])
 
     axis = int(np.argmax([own.take(seed_zyx[axis], axis).sum() for axis in range(3)]))
     # More often at first: a flood grows with the cube of its reach.

@@ -90,7 +90,7 @@ class Subvolume:
         canvas = Canvas(self.image, self.mean, self.stddev, network.fov_xyz, wanted.flood, self.restriction)
         if self.initial is not None:
             canvas.keep(self.initial)
-        one = Pass(Floods(canvas, wanted.flood, network.deltas_xyz, policy=wanted.policy), policies)
+        one = Pass(Floods(canvas, wanted.flood, network.deltas_xyz), policies)
         checkpoint.resume(one)
         flooding, logits = one.flood_all(), None
         try:

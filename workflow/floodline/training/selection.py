@@ -140,7 +140,7 @@ def flood_box(experiment: Experiment, network: InferenceNetwork, selection: Sele
     mean, stddev = experiment.normalisation()
     canvas = Canvas(image, mean, stddev, shape.fov_xyz, options)
     seeds = inside(peaks(image, mean, stddev), image.shape, shape.fov_xyz)
-    floods = Floods(canvas, options, shape.deltas_xyz, seeds, experiment.config.inference.policy)
+    floods = Floods(canvas, options, shape.deltas_xyz, seeds)
 
     def in_time(patch: np.ndarray, seed: np.ndarray) -> np.ndarray:
         if allocation.is_ending():
