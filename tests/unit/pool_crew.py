@@ -24,6 +24,7 @@ def work(done: list[int], task: tuple[str, float]) -> dict:
     """Sleep; or end as the task's name says."""
     name, seconds = task
     began = time.time()
+    pool.mention(f"{name} by {worker_name()}")
     time.sleep(seconds)
     if name == "fail":
         raise FloodlineError("the task was impossible.")
@@ -44,12 +45,13 @@ CREW = pool.Crew(start, work)
 
 def main() -> None:
     tasks = json.loads(sys.argv[1])
-    results = []
+    results: list[dict] = []
+    heard: list[str] = []
 
     def lead(hand_out: pool.HandOut) -> None:
         try:
-            for result in hand_out(tasks):
-                results.append(result)
+            for result in hand_out(tasks, heard.append):
+                results.append({**result, "heard": f"{result['name']} by {result['worker']}" in heard})
         finally:
             print(json.dumps(results), flush=True)
 

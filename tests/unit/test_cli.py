@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pty
 import re
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from floodline import progress
 from floodline.cli import app
+from floodline.progress import Meter
 
 FLOODLINE = Path(sys.executable).with_name("floodline")
 LOOP = """
@@ -50,6 +53,14 @@ def test_help_leads_through_the_work_and_lists_every_command():
     commands = get_command(app).commands  # type: ignore[attr-defined]
     for name, command in commands.items():
         assert re.search(rf"│ {name} +{re.escape(command.get_short_help_str(60).rstrip('.')[:40])}", text), name
+
+
+def test_the_time_left_is_reckoned_from_what_this_run_did(caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    now = iter([0.0, 10.0, 10.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    Meter("dig", 10, "holes", seconds_between_lines=5).advance(5, before=4.5, under_way=0.5)
+    assert caplog.messages == ["dig: 5 of 10 holes, 10 s passed, 45 s left"], "one hole in ten seconds, 4.5 are missing"
 
 
 @pytest.mark.parametrize("command", get_command(app).commands)  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from floodline.experiment import Experiment
 from floodline.ffn.flood import Predict
 from floodline.ffn.runtimes import inference_network
 from floodline.geometry import Box
-from floodline.inference import run
+from floodline.inference import run, under_way
 from floodline.inference.contrast import matched, normalisation_of, reference_of
 from floodline.inference.parameters import parameters_of
 from floodline.manifest import read_block, read_json
+from floodline.progress import Meter
 from floodline.volumes.layer import Layer
 
 
@@ -143,6 +145,26 @@ def test_what_a_shard_needs_is_said_before_and_how_far_it_is_after(tmp_path, cap
     assert re.fullmatch(
         rf"infer: 2 of 2 sub-volumes, .* left, {re.escape(f'{segmented:.3g}')} voxels covered, .* FOV/s", said[-1]
     )
+
+
+def test_a_long_sub_volume_says_how_far_it_is_also_when_it_was_interrupted(tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(run, "Meter", partial(Meter, seconds_between_lines=0))
+    monkeypatch.setattr(under_way, "SECONDS", 0)
+    experiment = small_floods.make(tmp_path)
+    calls_left = iter(range(20))
+    with monkeypatch.context() as little_time:
+        little_time.setattr(allocation, "is_ending", lambda: next(calls_left, None) is None)
+        with pytest.raises(allocation.OutOfTime):
+            run.run(experiment, 0, 1)
+    interrupted = [record.message for record in caplog.records if record.message.startswith("infer: ")]
+    caplog.clear()
+    run.run(experiment, 0, 1)
+    resumed = [record.message for record in caplog.records if record.message.startswith("infer: ")]
+    assert all(line.startswith("infer: 0 of 1 sub-volumes, ") for line in interrupted + resumed[:-2])
+    covered = [float(re.search(r"([\d.e+]+) voxels covered", line)[1]) for line in interrupted + resumed]
+    assert covered == sorted(covered) and covered[-1] > 0
+    assert resumed[-1].startswith("infer: 1 of 1 sub-volumes, ") and ", 0 s left" in resumed[-1]
 
 
 def damaged(content: bytes, how: str) -> bytes:

@@ -57,6 +57,26 @@ def test_ranks_do_every_task_once(ranks):
     assert sorted(r["name"] for r in results) == sorted(name for name, _ in TASKS)
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_a_process_mentions_is_heard_before_its_result(workers):
+    heard: list[str] = []
+
+    def lead(hand_out):
+        for result in hand_out(TASKS, heard.append):
+            assert f"{result['name']} by {result['worker']}" in heard
+
+    pool.run(pool_crew.CREW, lead, workers)
+    assert len(heard) == len(TASKS)
+
+
+def test_what_a_rank_mentions_is_heard_before_its_result():
+    assert all(result["heard"] for result in on_ranks(TASKS, 3))
+
+
+def test_a_worker_without_a_leader_mentions_to_nobody():
+    pool.mention("nothing happens")
+
+
 def test_all_ranks_work_the_leading_one_too():
     results = on_ranks([(f"task{i}", 0.3) for i in range(6)], 2)
     assert {r["worker"] for r in results} == {"0", "1"}

@@ -5,7 +5,7 @@ waiting for the slowest. One process leads: it gives every free worker the next 
 launcher that is rank 0, and its core is not lost: a thread of it works like any other rank.
 
 `run(crew, lead, workers)` is the one interface. Whether the workers are ranks follows from how this process was
-started; without a launcher they are spawned here.
+started; without a launcher they are spawned here. A task that takes long can say on the way how far it is (`mention`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from floodline import allocation
 from floodline.allocation import OutOfTime
@@ -33,6 +34,8 @@ from floodline.parallel import launched_by_many
 State = TypeVar("State")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Given = TypeVar("Given", contravariant=True)
+Made = TypeVar("Made", covariant=True)
 
 POLL_SECONDS = 0.002
 """Between two looks at the messages. Waiting inside of MPI would spin, and take a core from a rank that computes."""
@@ -51,8 +54,36 @@ class Crew(Generic[State, Task, Result]):
     work: Callable[[State, Task], Result]
 
 
-HandOut = Callable[[Iterable[Task]], Iterator[Result]]
-"""Hands out tasks in their order, and yields their results as they come."""
+Hear = Callable[[Any], None]
+"""Is told what a worker mentions."""
+
+
+def hear_nothing(note: Any) -> None:
+    """Do without what workers mention."""
+
+
+class HandOut(Protocol[Given, Made]):
+    """Hands out tasks in their order, and yields their results as they come."""
+
+    def __call__(self, tasks: Iterable[Given], hear: Hear = hear_nothing) -> Iterator[Made]: ...
+
+
+_here = threading.local()
+"""`to_leader`: who is told what this thread's task mentions."""
+
+
+def mention(note: Any) -> None:
+    """Tell the leader something about the task under way; whoever works without a leader tells nobody."""
+    getattr(_here, "to_leader", hear_nothing)(note)
+
+
+@contextmanager
+def _mentioning_to(hear: Hear) -> Iterator[None]:
+    _here.to_leader = hear
+    try:
+        yield
+    finally:
+        del _here.to_leader
 
 
 def run(crew: Crew[State, Task, Result], lead: Callable[[HandOut[Task, Result]], None], workers: int = 1) -> None:
@@ -81,7 +112,10 @@ def run(crew: Crew[State, Task, Result], lead: Callable[[HandOut[Task, Result]],
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker says: `ready` when it has come, then for each task `done`, `late` (no time left) or `failed`."""
+    """What a worker says: `ready` when it has come, then for each task `done`, `late` (no time left) or `failed`.
+
+    Before that, it may say any number of `note`s about the task.
+    """
 
     kind: str
     content: Any = None
@@ -99,10 +133,11 @@ class _Worker(Generic[State, Task, Result]):
             self.states.append(self.crew.start())
         return self.crew.work(self.states[0], task)
 
-    def report(self, task: Task) -> Report:
-        """Do a task and say how it went."""
+    def report(self, task: Task, say: Callable[[Report], None]) -> Report:
+        """Do a task and say how it went; `say` takes what it mentions meanwhile."""
         try:
-            return Report("done", self.do(task))
+            with _mentioning_to(lambda note: say(Report("note", note))):
+                return Report("done", self.do(task))
         except OutOfTime:
             return Report("late")
         except FloodlineError as error:
@@ -128,7 +163,7 @@ class Team(ABC):
     def reports(self) -> Iterator[tuple[int, Report]]:
         """What has come in from which worker, without waiting."""
 
-    def hand_out(self, tasks: Iterable[Any]) -> Iterator[Any]:
+    def hand_out(self, tasks: Iterable[Any], hear: Hear = hear_nothing) -> Iterator[Any]:
         """Give the next task to whoever is free until all are done, and yield the results."""
         left = deque(tasks)
         given, late = 0, False
@@ -141,6 +176,9 @@ class Team(ABC):
             silent = True
             for worker, report in self.reports():
                 silent = False
+                if report.kind == "note":
+                    hear(report.content)
+                    continue
                 self.free.append(worker)
                 given -= report.kind != "ready"
                 if report.kind == "failed":
@@ -161,11 +199,13 @@ class _Alone:
     def __init__(self, crew: Crew) -> None:
         self.worker = _Worker(crew)
 
-    def hand_out(self, tasks: Iterable[Any]) -> Iterator[Any]:
+    def hand_out(self, tasks: Iterable[Any], hear: Hear = hear_nothing) -> Iterator[Any]:
         for task in tasks:
             if allocation.is_ending():
                 raise OutOfTime
-            yield self.worker.do(task)
+            with _mentioning_to(hear):
+                result = self.worker.do(task)
+            yield result
 
 
 # --- processes of this machine ---------------------------------------------------------------------------------------
@@ -237,7 +277,7 @@ def _serve(connection: Connection, crew: Crew, threads: int, end: float | None) 
             task = connection.recv()
         except EOFError:
             return  # the leader is gone
-        connection.send(worker.report(task))
+        connection.send(worker.report(task, connection.send))
 
 
 # --- ranks of a launcher ---------------------------------------------------------------------------------------------
@@ -284,7 +324,7 @@ class _Ranks(Team):
 
     def _work(self, worker: _Worker) -> None:
         while True:
-            self.own_reports.put(worker.report(self.own_tasks.get()))
+            self.own_reports.put(worker.report(self.own_tasks.get(), self.own_reports.put))
 
     def give(self, worker: int, task: Any) -> None:
         if worker == 0:
@@ -329,6 +369,6 @@ def _follow(ranks: Any, crew: Crew) -> None:
             return
         task, end = message
         allocation.know(end)
-        report = worker.report(task)
+        report = worker.report(task, lambda note: ranks.send(note, dest=0))
         if report.kind == "failed":
             raise report.content

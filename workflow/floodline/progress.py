@@ -26,6 +26,7 @@ class Meter:
     def __init__(self, name: str, total: int, unit: str, seconds_between_lines: float = 60.0) -> None:
         self.name, self.total, self.unit = name, total, unit
         self.done = 0
+        self.under_way = self.before = 0.0
         self.note = ""
         self.start = self.last_line = time.monotonic()
         self.seconds_between_lines = seconds_between_lines
@@ -53,19 +54,25 @@ class Meter:
         elif kind is None:
             self._line()
 
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` more units; `note` says more about the state (rates, scores)."""
+    def advance(self, count: int = 1, note: str = "", under_way: float = 0.0, before: float = 0.0) -> None:
+        """Count `count` more units; `note` says more about the state (rates, scores).
+
+        Args:
+            under_way: how much of the next units is done already, in units, if that is known.
+            before: how much of all that was done is an earlier run's, and says nothing about the time left.
+        """
         self.done += count
-        self.note = note
+        self.note, self.under_way, self.before = note, under_way, before
         if self.bar and self.task is not None:
-            self.bar.update(self.task, completed=self.done, description=f"{self.name} {note}".rstrip())
+            self.bar.update(self.task, completed=self.done + under_way, description=f"{self.name} {note}".rstrip())
         elif time.monotonic() - self.last_line >= self.seconds_between_lines:
             self._line()
 
     def _line(self) -> None:
         self.last_line = time.monotonic()
         elapsed = self.last_line - self.start
-        left = elapsed / self.done * (self.total - self.done) if self.done else float("nan")
+        done = self.done + self.under_way
+        left = elapsed / (done - self.before) * (self.total - done) if done > self.before else float("nan")
         logger.info(
             "%s: %d of %d %s, %.0f s passed, %.0f s left%s",
             self.name, self.done, self.total, self.unit, elapsed, left, f", {self.note}" if self.note else "",

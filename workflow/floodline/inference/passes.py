@@ -32,6 +32,12 @@ class Pass:
         """Time spent, that before an interruption included."""
         return self.seconds_before + time.monotonic() - self.began
 
+    @property
+    def share(self) -> float:
+        """How far it is: the share of the policies' seeds that had their turn."""
+        of_turn = self.floods.next_seed / max(1, len(self.floods.seeds)) if self.has_seeds else 0.0
+        return (self.turn + of_turn) / len(self.policies)
+
     def flood_all(self) -> Flooding[None]:
         """Flood from the seeds of every policy."""
         floods = self.floods

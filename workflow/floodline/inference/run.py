@@ -13,7 +13,7 @@ import logging
 import time
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from floodline.ffn.runtimes import inference_network
 from floodline.geometry import Box
 from floodline.inference.parameters import parameters_of
 from floodline.inference.subvolume import flood_subvolume, forget_passes
+from floodline.inference.under_way import Note
 from floodline.manifest import DamagedBlock, read_block, read_json, write_block, write_json
 from floodline.progress import Meter
 
@@ -57,12 +58,10 @@ def run(experiment: Experiment, shard: int, workers: int, batch: int = 1) -> Non
     pool.run(crew, partial(_lead, experiment, shard, boxes, batch), max(1, min(workers, len(boxes))))
 
 
-def _lead(
-    experiment: Experiment, shard: int, boxes: list[Box], batch: int, hand_out: pool.HandOut[Task, list[Done]]
-) -> None:
+def _lead(experiment: Experiment, shard: int, boxes: list[Box], batch: int, hand_out: pool.HandOut[Task, Done]) -> None:
     parameters = parameters_of(experiment)
-    done = experiment.shard(shard)
-    done.unlink(missing_ok=True)
+    marker = experiment.shard(shard)
+    marker.unlink(missing_ok=True)
     longest_first = _longest_first(experiment, boxes)
     size = 1 if batch == 1 else batch * BATCHES_A_TASK
     tasks = [(longest_first[i : i + size], parameters) for i in range(0, len(boxes), size)]
@@ -71,15 +70,33 @@ def _lead(
         "shard %d: %d sub-volumes of up to %.3g voxels; each worker needs %.3g GB for them, beside its network",
         shard, len(boxes), voxels, batch * BYTES_A_VOXEL * voxels / 1e9,
     )  # fmt: skip
-    covered = calls = 0
+    covered = 0
+    notes: dict[tuple[Box, int], Note] = {}
+    finished: set[Box] = set()
     began = time.monotonic()
     with Meter("infer", len(boxes), "sub-volumes") as meter:
-        for finished in hand_out(tasks):
-            covered += sum(one.voxels for one in finished)
-            calls += sum(one.calls for one in finished)
-            rate = calls / (time.monotonic() - began)
-            meter.advance(len(finished), f"{covered:.3g} voxels covered, {rate:.1f} FOV/s")
-    write_json(done, {"parameters": parameters, "subvolumes": [box.corners for box in boxes]})
+
+        def show(more: int = 0) -> None:
+            under_way = [note for note in notes.values() if note.box not in finished]
+            voxels = covered + sum({note.box: note.voxels for note in under_way}.values())
+            rate = sum(note.calls for note in notes.values()) / (time.monotonic() - began)
+            not_flooded = finished - {note.box for note in notes.values()}
+            meter.advance(
+                more,
+                f"{voxels:.3g} voxels covered, {rate:.1f} FOV/s",
+                under_way=sum(note.share for note in under_way),
+                before=sum(note.before for note in notes.values()) + len(not_flooded),
+            )
+
+        def hear(note: Note) -> None:
+            notes[note.box, note.number] = note
+            show()
+
+        for done in hand_out(tasks, hear):
+            covered += sum(done.values())
+            finished.update(done)
+            show(len(done))
+    write_json(marker, {"parameters": parameters, "subvolumes": [box.corners for box in boxes]})
 
 
 def _longest_first(experiment: Experiment, boxes: list[Box]) -> list[Box]:
@@ -94,11 +111,8 @@ def _longest_first(experiment: Experiment, boxes: list[Box]) -> list[Box]:
     return sorted(boxes, key=lambda box: -seconds.get(box, rate * box.voxels))
 
 
-class Done(NamedTuple):
-    """A sub-volume whose block is there now."""
-
-    voxels: int  # that have an object
-    calls: int  # of the network, made for it in this run
+Done = dict[Box, int]
+"""Sub-volumes whose blocks are there now, and how many voxels of each have an object."""
 
 
 class _Worker:
@@ -118,30 +132,32 @@ class _Worker:
         )
 
 
-def _flood_boxes(worker: _Worker, task: Task) -> list[Done]:
+def _flood_boxes(worker: _Worker, task: Task) -> Done:
     """Flood sub-volumes side by side and write their blocks, but for those that are there."""
     boxes, parameters = task
-    done: list[Done] = []
+    done: Done = {}
     floodings = (_flood_box(worker.experiment, box, parameters, done) for box in boxes)
     drive(floodings, lambda image, seed: worker.network(image, seed), worker.batch)
     return done
 
 
-def _flood_box(experiment: Experiment, box: Box, parameters: str, done: list[Done]) -> Flooding[None]:
+def _flood_box(experiment: Experiment, box: Box, parameters: str, done: Done) -> Flooding[None]:
     """Flood one sub-volume and write its block, unless it is there."""
     path = experiment.block(box)
     for partial_file in path.parent.glob(f".{path.stem}.*.partial"):
         partial_file.unlink()  # left by a run that was killed while it wrote
     block = _finished(path, parameters)
-    calls = 0
     if block is None:
         result = yield from flood_subvolume(experiment, box, parameters)
-        block, calls = result.block(), result.counts["network_calls"]
+        block = result.block()
         write_json(_times(path), result.times())
         write_block(path, parameters, block)
-        logger.info("%s: %d objects, %d network calls, %.1f s", box, len(block["ids"]), calls, result.seconds)
+        logger.info(
+            "%s: %d objects, %d network calls, %.1f s",
+            box, len(block["ids"]), result.counts["network_calls"], result.seconds,
+        )  # fmt: skip
     forget_passes(path)
-    done.append(Done(int(block["sizes"].sum()), calls))
+    done[box] = int(block["sizes"].sum())
 
 
 def _times(block: Path) -> Path:

@@ -29,6 +29,7 @@ from floodline.inference.contrast import matched, normalisation_of, reference_of
 from floodline.inference.masks import restriction_of
 from floodline.inference.passes import Pass, Policy
 from floodline.inference.result import Result
+from floodline.inference.under_way import UnderWay
 from floodline.manifest import DamagedBlock, hash_of, read_block, write_block
 from floodline.segmentation.relabel import compact
 from floodline.volumes.layer import Layer
@@ -84,22 +85,25 @@ class Subvolume:
         ground = Ground(self.box, self.image, self.mean, self.stddev, segmentation, masked)
         return find_seeds(policy, ground, self.experiment.config.network.fov_xyz)
 
-    def flood(self, policies: list[Policy], checkpoint: Checkpoint) -> Flooding[Result]:
-        """Flood from the seeds of these policies, from the checkpoint on if there is one."""
+    def flood(self, policies: list[Policy], checkpoint: Checkpoint, second: bool = False) -> Flooding[Result]:
+        """Flood from the seeds of these policies, from the checkpoint on if there is one; `second` of two passes."""
         wanted, network = self.experiment.config.inference, self.experiment.config.network
         canvas = Canvas(self.image, self.mean, self.stddev, network.fov_xyz, wanted.flood, self.restriction)
         if self.initial is not None:
             canvas.keep(self.initial)
         one = Pass(Floods(canvas, wanted.flood, network.deltas_xyz), policies)
         checkpoint.resume(one)
+        progress = UnderWay(one, self.box, int(second), 1 if wanted.consensus is None else 2)
         flooding, logits = one.flood_all(), None
         try:
             while True:
                 logits = yield flooding.send(logits)  # type: ignore[arg-type]  # a generator starts with None
+                progress.called()
                 if allocation.is_ending():
                     raise allocation.OutOfTime
                 checkpoint.keep_if_due(one)
         except StopIteration:
+            progress.say()
             return Result.of(one, self.initial_ids)
         except (allocation.OutOfTime, GeneratorExit):
             checkpoint.keep(one)
@@ -141,7 +145,7 @@ def flood_subvolume(experiment: Experiment, box: Box, parameters: str) -> Floodi
         result = _read_pass(own, of_pass)
         if result is None:
             checkpoint = Checkpoint(path, of_pass, wanted.checkpoint_seconds)
-            result = yield from subvolume.flood(policies(), checkpoint)
+            result = yield from subvolume.flood(policies(), checkpoint, second=suffix == REVERSE)
             write_block(own, of_pass, result.block() | {k: np.asarray(v) for k, v in result.times().items()})
         return result
 
