@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -66,9 +67,14 @@ def submitting(cluster: SlurmCluster, folder: Path, profile: str, *config: str, 
 
 
 def states_of(cluster: SlurmCluster, rule: str) -> list[str]:
-    """How the jobs of a rule stand, the oldest first."""
+    """How the jobs of a rule stand, the oldest first; one that is on its way out is waited for."""
     name = rule[:15]  # as much as PBS takes
-    return cluster.run("squeue", "-h", "--states=all", "--sort=i", f"--name={name}", "--format=%T|%N").split()
+    until = time.monotonic() + 30
+    while True:
+        states = cluster.run("squeue", "-h", "--states=all", "--sort=i", f"--name={name}", "--format=%T|%N").split()
+        if time.monotonic() > until or not any(state.startswith("COMPLETING") for state in states):
+            return states
+        time.sleep(0.2)
 
 
 def test_training_runs_across_nodes_by_mpi(cluster, labelled, profile):
