@@ -343,7 +343,7 @@ def test_masks_reach_sites_at_their_own_resolution_and_only_those_for_sites(tmp_
         kind="segmentation",
     )
     layer.write(box, labels)
-    write_json(exp.manifest("labels"), {"box_xyz": box.corners})
+    write_json(exp.manifest("labels"), {"box_xyz": box.corners, "boxes_xyz": [box.corners]})
     partitions.run(exp)
     with h5py.File(exp.partitions) as file:
         excluded = file["partitions"][()] == partitions.EXCLUDED

@@ -134,7 +134,7 @@ def experiment_with(tmp_path, labels, start_xyz=START_XYZ, **sites):
         kind="segmentation",
     )
     layer.write(box, labels.astype(np.uint64))
-    write_json(experiment.manifest("labels"), {"box_xyz": box.corners})
+    write_json(experiment.manifest("labels"), {"box_xyz": box.corners, "boxes_xyz": [box.corners]})
     return experiment
 
 

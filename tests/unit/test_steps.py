@@ -64,7 +64,7 @@ def given_files(tmp_path_factory) -> Path:
     )
     layer.write(experiment.image_box, whole)
     about = {"box_xyz": experiment.image_box.corners, "voxel_size_nm_xyz": [8, 8, 8]}
-    write_json(experiment.manifest("labels"), about)
+    write_json(experiment.manifest("labels"), {**about, "boxes_xyz": [about["box_xyz"]]})
     return folder
 
 

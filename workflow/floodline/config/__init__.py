@@ -80,6 +80,7 @@ from floodline.config.training import (
 )
 from floodline.config.volumes import (
     BodyTable,
+    BoxesSource,
     ChunkedSource,
     FileSource,
     Hdf5Source,
@@ -100,6 +101,7 @@ __all__ = [
     "BodyTable",
     "BorderMask",
     "BoxMask",
+    "BoxesSource",
     "ChunkedSource",
     "Clahe",
     "Cleaning",

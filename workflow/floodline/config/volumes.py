@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from floodline.config.base import BoxXYZ, Model, NonNegative, SizeXYZ, check_box, key
 from floodline.config.ingest import Cleaning, Normalisation
+from floodline.geometry import Box
 
 PhantomSide = Annotated[int, Field(ge=16)]
 
@@ -119,16 +120,60 @@ class BodyTable(Model):
     dataset: str = key("Of an HDF5 file: dataset of shape (rows, 2).", "transforms")
 
 
+class LabelledBox(Model):
+    """Labels of one box of the image."""
+
+    source: Source = key("Where they come from.")
+    box_xyz: BoxXYZ = key("The part of the image source that they cover.")
+
+
+class BoxesSource(Model):
+    """Labels of several boxes, each from a source of its own. What lies between the boxes is not labelled.
+
+    A training site is so far inside of a box that all the network sees from there is labelled.
+    """
+
+    kind: Literal["boxes"]
+    boxes: tuple[LabelledBox, ...] = key("The boxes, which have no voxel in common.", min_length=1)
+    ids: Literal["of_each_box", "shared"] = key(
+        "of_each_box: whoever labelled a box counted anew, so all ids of box i = 0, 1, 2, ... but 0 are raised by "
+        "i * 10^12; shared: the same id in two boxes is the same object.",
+        "of_each_box",
+    )
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        for number, one in enumerate(self.boxes):
+            check_box(one.box_xyz, f"boxes.{number}.box_xyz")
+            for other in range(number):
+                if not Box.of(one.box_xyz).intersection(Box.of(self.boxes[other].box_xyz)).is_empty:
+                    raise ValueError(f"boxes.{other} and boxes.{number} overlap: every voxel may have one label")
+        return self
+
+
 class Labels(Model):
     """Proofread labels of the image, or of a part of it."""
 
-    source: Source = key("Where they come from; a phantom brings its own.")
+    source: Annotated[Source | BoxesSource, Field(discriminator="kind")] = key(
+        "Where they come from; a phantom brings its own."
+    )
     box_xyz: BoxXYZ | None = key(
         "The part of the image source that they cover; null: where their source says that they begin, else all of it.",
         None,
     )
     body_table: BodyTable | None = key("Maps supervoxels to bodies; null: the labels are neurons already.", None)
     clean: Cleaning = key("What is done to them after that.", Cleaning)
+
+    @model_validator(mode="after")
+    def _boxes(self) -> Self:
+        if isinstance(self.source, BoxesSource):
+            if self.box_xyz is not None:
+                raise ValueError("box_xyz belongs to labels in one box: those of source.boxes say where they are")
+            if self.source.ids == "of_each_box" and self.body_table is not None:
+                raise ValueError("a body_table maps ids of all boxes: it needs source.ids: shared")
+            if self.source.ids == "shared" and self.clean.disconnected != "keep":
+                raise ValueError("clean.disconnected: objects that boxes share are in pieces; keep them")
+        return self
 
 
 class Storage(Model):

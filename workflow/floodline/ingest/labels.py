@@ -24,7 +24,8 @@ from floodline.ingest.image import cropped_box
 from floodline.manifest import hash_of, read_block, write_block, write_json
 from floodline.steps import Arrays, Steps
 from floodline.volumes.agreement import check_labels_voxel_size, placed_box, voxel_size
-from floodline.volumes.arrays import or_sentence
+from floodline.volumes.arrays import as_labels, or_sentence
+from floodline.volumes.boxes import open_labels
 from floodline.volumes.fingerprint import fingerprint
 from floodline.volumes.hdf5 import hdf5_dataset
 from floodline.volumes.layer import Layer
@@ -58,7 +59,7 @@ class _Labels:
         if config.PhantomSource in (type(wanted.source), type(image.source)) and wanted.source != image.source:
             raise FloodlineError("labels.source and image.source must be equal where one is a phantom.")
         self.wanted = wanted
-        self.volume = open_source(wanted.source, experiment.config.seed, "labels")
+        self.volume = open_labels(wanted.source, experiment.config.seed)
         if self.volume.dtype.kind not in "iub":
             raise FloodlineError(f"the labels source holds {self.volume.dtype}: labels are whole numbers.")
         image_volume = open_source(image.source, experiment.config.seed)
@@ -68,10 +69,15 @@ class _Labels:
         self.box = place.intersection(cropped_box(image, image_volume))
         if self.box.is_empty:
             raise FloodlineError(f"the labels cover {place}, and nothing of image.crop_xyz.")
+        self.boxes = [one for box in self._boxes() if not (one := box.intersection(self.box)).is_empty]
         self.offset_xyz = triple(a - b for a, b in zip(self.volume.box.start_xyz, place.start_xyz, strict=True))
         self.bodies = read_body_table(wanted.body_table) if wanted.body_table else None
         self.chunk_size_xyz = experiment.config.storage.chunk_size_xyz
         self.erodes = any(wanted.clean.erode_xyz)
+
+    def _boxes(self) -> list[Box]:
+        source = self.wanted.source
+        return [Box.of(one.box_xyz) for one in source.boxes] if isinstance(source, config.BoxesSource) else [self.box]
 
     def read(self, box: Box) -> np.ndarray:
         """Labels of a box of the image: bodies, uint64, z, y, x."""
@@ -127,6 +133,7 @@ def _lead(experiment: Experiment, memory_mb: int, hand_out: pool.HandOut) -> Non
             experiment.manifest("labels"),
             {
                 "box_xyz": labels.box.corners,
+                "boxes_xyz": [box.corners for box in labels.boxes],
                 "voxel_size_nm_xyz": list(labels.voxel_size_nm_xyz),
                 "dtype": "uint64",
                 "objects": len(after.objects),
@@ -264,17 +271,6 @@ def _write(box: Box, worker: _Worker) -> Arrays:
 
 
 # --- the source ------------------------------------------------------------------------------------------------------
-
-
-def as_labels(array: np.ndarray) -> np.ndarray:
-    """The same labels as uint64.
-
-    Raises:
-        FloodlineError: one is negative.
-    """
-    if array.dtype.kind == "i" and array.min() < 0:
-        raise FloodlineError(f"the labels hold the negative number {array.min()}: 0 means not labelled.")
-    return array.astype(np.uint64)
 
 
 def read_body_table(wanted: config.BodyTable) -> dict[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks
 from floodline.labels.balance import balanced_sites
-from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, partition, removed_labels
+from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, labelled_boxes, partition, removed_labels
 from floodline.segmentation.sizes import label_sizes
 from floodline.volumes.layer import Layer
 
@@ -35,7 +35,7 @@ def sites(experiment: Experiment) -> np.ndarray:
         cut = blocks(around, BLOCK_XYZ)
         sizes = (label_sizes([layer.read(block)]) for block in cut)
         removed = removed_labels(({"ids": ids, "sizes": voxels} for ids, voxels in sizes), wanted)
-        definition = Definition(wanted.thresholds, radius_xyz, removed)
+        definition = Definition(wanted.thresholds, radius_xyz, removed, labelled=labelled_boxes(experiment))
         partitions = np.full(box.shape_zyx, EXCLUDED, np.uint8)
         for block in cut:
             common = block.intersection(box)

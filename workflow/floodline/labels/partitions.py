@@ -51,6 +51,8 @@ class Definition:
     """Exclusion regions: centre and radius; voxels at that very distance belong to them."""
     boxes: Sequence[Box] = ()
     """More exclusion regions."""
+    labelled: Sequence[Box] | None = None
+    """The box around a site lies in one of these; None: there is no such limit."""
     mask: Read | None = None
     """Voxels that are not 0 here may not lie in the box around a site."""
 
@@ -75,6 +77,7 @@ class _Worker:
         self.experiment = Experiment(folder)
         self.box = sites_box(self.experiment)
         self.read = Layer.open(self.experiment.layer("labels")).read
+        self.labelled = labelled_boxes(self.experiment)
         self.mask = _mask(self.experiment)
 
 
@@ -89,7 +92,9 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
         removed = removed_labels(sizes, sites)
         results = todo.do("partitions", {name: partial(_partition, block, removed) for name, block in cut.items()})
         found = ((block, one["partitions"]) for block, one in zip(cut.values(), results, strict=True))
-        write(experiment.partitions, box, experiment.config.lom_radius_xyz, found)
+        radius_xyz = experiment.config.lom_radius_xyz
+        parts = [_valid(box.intersection(one), radius_xyz) for one in labelled_boxes(experiment)]
+        write(experiment.partitions, box, [one for one in parts if not one.is_empty], found)
 
 
 def _sizes(block: Box, worker: _Worker) -> Arrays:
@@ -108,6 +113,7 @@ def _partition(block: Box, removed: np.ndarray, worker: _Worker) -> Arrays:
         removed=removed,
         balls_xyzr=config.sites.exclusion_xyzr,
         boxes=[Box.of(corners).grown(margin_xyz) for corners in config.sites.held_out_xyz],
+        labelled=worker.labelled,
         mask=worker.mask,
     )
     return {"partitions": partition(worker.read, worker.box, definition, block)}
@@ -133,6 +139,11 @@ def sites_box(experiment: Experiment) -> Box:
             f"{list(radius_xyz)} (sites.lom_radius_xyz, by default from the network's field of view and deltas)."
         )
     return box
+
+
+def labelled_boxes(experiment: Experiment) -> list[Box]:
+    """The boxes that are labelled."""
+    return [Box.of(corners) for corners in read_json(experiment.manifest("labels"))["boxes_xyz"]]
 
 
 def _mask(experiment: Experiment) -> Read | None:
@@ -193,18 +204,26 @@ def _partition_inner(read: Read, inner: Box, definition: Definition) -> np.ndarr
     for *centre_xyz, radius in definition.balls_xyzr:
         z, y, x = np.ogrid[inner.shifted([-c for c in centre_xyz]).slices_zyx()]
         result[z**2 + y**2 + x**2 <= radius**2] = EXCLUDED
+    if definition.labelled is not None:
+        is_valid = np.zeros(result.shape, bool)
+        for region in definition.labelled:
+            common = _valid(region, definition.radius_xyz).intersection(inner)
+            if not common.is_empty:
+                is_valid[common.slices_zyx(inner.start_xyz)] = True
+        result[~is_valid] = EXCLUDED
     if definition.mask is not None:
         result[box_sums(definition.mask(around) != 0, radius_zyx) > 0] = EXCLUDED
     return result
 
 
-def write(path: Path, box: Box, radius_xyz: Triple, found: Iterable[tuple[Box, np.ndarray]]) -> None:
+def write(path: Path, box: Box, valid: Sequence[Box], found: Iterable[tuple[Box, np.ndarray]]) -> None:
     """Write the partitions as google/ffn does: dataset `partitions`, chunked, gzip, fill value 255.
 
     Its attributes: `bounding_boxes` (n, 2, 3: start and size, x, y, z), where sites can lie; `partition_counts`
     (2, n: values, voxels). The array starts at `start_xyz` in the coordinates of the source, as do the boxes.
 
     Args:
+        valid: where sites can lie.
         found: blocks that cover `box`, x fastest, and their partitions.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -224,9 +243,8 @@ def write(path: Path, box: Box, radius_xyz: Triple, found: Iterable[tuple[Box, n
             for block, values in found:
                 dataset[block.slices_zyx(box.start_xyz)] = values
                 counts += np.bincount(values.ravel(), minlength=256)
-            valid = _valid(box, radius_xyz)
             dataset.attrs["start_xyz"] = box.start_xyz
-            dataset.attrs["bounding_boxes"] = np.array([[valid.start_xyz, valid.size_xyz]])
+            dataset.attrs["bounding_boxes"] = np.array([[one.start_xyz, one.size_xyz] for one in valid])
             dataset.attrs["partition_counts"] = np.array([np.flatnonzero(counts), counts[counts > 0]])
         partial.replace(path)
     except OSError as error:

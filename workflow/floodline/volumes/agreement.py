@@ -58,7 +58,7 @@ def check_labels_voxel_size(labels: Volume, image_nm_xyz: Size) -> None:
 def placed_box(wanted: config.Labels, labels: Volume, image: Volume) -> Box:
     """Where the labels lie in the image source: as configured, else where their source says, else on all of the image.
 
-    A source that begins at 0, 0, 0 says nothing of its place, unless it is a precomputed layer.
+    A source that begins at 0, 0, 0 says nothing of its place, unless it is a precomputed layer or made of boxes.
 
     Raises:
         FloodlineError: the source says another place than the configuration, the labels do not have the shape of that
@@ -72,7 +72,7 @@ def placed_box(wanted: config.Labels, labels: Volume, image: Volume) -> Box:
                 f"the labels source says that it begins at {list(labels.box.start_xyz)} (x, y, z), but labels.box_xyz "
                 f"at {list(place.start_xyz)}: correct the one that is wrong."
             )
-    elif says or isinstance(wanted.source, config.PrecomputedSource):
+    elif says or isinstance(wanted.source, config.PrecomputedSource | config.BoxesSource):
         place, what = labels.box, "the labels' box"
     else:
         place, what = image.box, "the image"

@@ -43,6 +43,17 @@ class ArrayVolume:
         return or_sentence(lambda: np.ascontiguousarray(self.array[index], self.dtype), self.name)
 
 
+def as_labels(array: np.ndarray) -> np.ndarray:
+    """The same labels as uint64.
+
+    Raises:
+        FloodlineError: one is negative.
+    """
+    if array.dtype.kind == "i" and array.min() < 0:
+        raise FloodlineError(f"the labels hold the negative number {array.min()}: 0 means not labelled.")
+    return array.astype(np.uint64)
+
+
 def or_sentence(read: Callable[[], T], name: str) -> T:
     """What `read` gives; an error from inside a file format's library becomes one sentence about the file.
 

@@ -8,8 +8,10 @@ from floodline import config
 from floodline.manifest import hash_of
 
 
-def fingerprint(source: config.Source) -> str | None:
+def fingerprint(source: config.Source | config.BoxesSource) -> str | None:
     """Tells whether local files of a source were changed since they were read: names, sizes and times of change."""
+    if isinstance(source, config.BoxesSource):
+        return hash_of([fingerprint(one.source) for one in source.boxes])
     if isinstance(source, config.PhantomSource) or "://" in source.path:
         return None
     path = Path(source.path)
