@@ -89,6 +89,10 @@ def distribution(values: np.ndarray, label: str) -> bytes:
     with plot() as (axes, buffer):
         axes.stairs(counts, edges, color=COLOURS[0], linewidth=1.6)
         axes.set_xscale("log")
+        labelled = (1, 2, 5) if high - low < 2 else (1,)
+        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=labelled))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         axes.set_xlabel(label)
         axes.set_ylabel("objects")
         axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))

@@ -22,14 +22,15 @@ def flooding_section(experiment: Experiment) -> str:
     calls, seconds = (sum(block[key] for block in blocks) for key in ("network_calls", "seconds"))
     voxels = sum(Box.of(block["box_xyz"]).voxels for block in blocks)
     segments = sum(block["segments"] for block in blocks)
-    network, precision = experiment.config.network, experiment.config.inference.precision
+    network, wanted = experiment.config.network, experiment.config.inference
     return page.section(
         "Flooding",
         page.paragraph(
             f"{page.number(len(blocks))} overlapping sub-volumes were flooded with {page.number(calls)} network calls, "
             f"{1000 * calls / voxels:.2f} per thousand voxels, and gave {page.number(segments)} segments. With a field "
-            f"of view of {page.product(network.fov_xyz)} voxels and depth {network.depth}, in {precision} precision, a "
-            f"worker made {calls / seconds:.1f} calls a second."
+            f"of view of {page.product(network.fov_xyz)} voxels and depth {network.depth}, by the policy "
+            f"{wanted.flood.policy} and in {wanted.precision} precision, a worker made {calls / seconds:.1f} calls a "
+            "second."
         ),
         _strip(experiment),
     )

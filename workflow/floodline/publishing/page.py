@@ -54,6 +54,11 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>\n"
 
 
+def command(text: str, does: str) -> str:
+    """A paragraph that begins with a command."""
+    return f"<p><code>{escape(text)}</code> {escape(does)}</p>\n"
+
+
 def link(text: str, url: str) -> str:
     """A paragraph that leads somewhere."""
     return f"<p>{Link(text, url)}</p>\n"

@@ -102,7 +102,7 @@ def _viewer(experiment: Experiment) -> str:
     ]
     return page.section(
         "In the viewer",
-        page.paragraph(f"`floodline view results/{experiment.config.name}` serves it; then this link opens it:"),
+        page.command(f"floodline view results/{experiment.config.name}", "serves it; then this link opens it:"),
         page.link(ADDRESS, ADDRESS),
         *drawn,
         page.paragraph(made["why"]) if made["why"] else "",
