@@ -284,6 +284,25 @@ def test_a_u_turn_is_told_from_a_merger_where_the_overlap_shows_it(
     assert counts["supervoxels_with_several_pieces_of_a_subvolume"] == arms_together
 
 
+@pytest.mark.parametrize(("through_neighbour", "together"), [("always", True), ("unless_contradicted", False)])
+def test_a_speck_of_a_leak_joins_no_second_partner(tmp_path, through_neighbour, together):
+    """Where a sub-volume segmented nothing else, a thin leak agrees with whoever lies there in its neighbour."""
+    experiment = make_experiment(
+        tmp_path, np.zeros((8, 30, 16), np.uint8), (10, 30, 8), (4, 1, 1),
+        assembly={"through_neighbour": through_neighbour},
+    )  # fmt: skip
+    lower_box, upper_box = experiment.subvolumes
+    lower, upper = np.zeros(lower_box.shape_zyx, int), np.zeros(upper_box.shape_zyx, int)
+    lower[:, 2:8] = upper[:, 2:8] = 1
+    lower[4, 8:21, 5] = lower[4, 20, 6:8] = 1  # the leak begins where the upper sub-volume does not see it
+    upper[:, 14:28] = 2
+    write_floods(experiment, {lower_box: lower, upper_box: upper})
+    supervoxels = assembled(experiment)
+    assert supervoxels[4, 4, 1] == supervoxels[4, 4, 15]
+    assert (supervoxels[4, 25, 15] == supervoxels[4, 4, 15]) == together
+    assert report(experiment)["u_turns_contradicted"] == 1
+
+
 def test_never_means_never_round_corners_too(tmp_path):
     # A ring through four sub-volumes, open at one place: its ends lie in one sub-volume and meet the long way round.
     whole = np.zeros((4, 24, 24), int)

@@ -5,11 +5,13 @@ supervoxel is a connected component of pieces.
 
 Two pieces of one sub-volume can come together through a third piece in its neighbour: a neuron that leaves and comes
 back (a U-turn), or a false merger in the neighbour. The overlap shows which where it shows anything: an object that
-holds in one connected part what the other sub-volume keeps apart is contested (matching.py), and its other joins are
-doubtful too. The key `assembly.through_neighbour` says what becomes of such joins:
+holds in one connected part what the other sub-volume keeps apart is contested, and its other joins are doubtful too; so
+are joins that rest on a match that is not firm (matching.py). The key `assembly.through_neighbour` says what becomes of
+such joins:
 
 always              all are made;
-unless_contradicted a contested piece keeps in each neighbour only the partner with which it shares most voxels;
+unless_contradicted of several partners in one neighbour, a piece keeps the one with which it shares most voxels, and
+                    another one only if the piece is not contested and the match is firm;
 never               no supervoxel holds two pieces of one sub-volume, on whatever way they would come together: where
                     some would, joins are made by falling number of shared voxels, and a join that would bring such
                     two together is left out.
@@ -72,6 +74,8 @@ class Contacts:
     """(n, 2): voxels of either in the overlap."""
     joined: np.ndarray
     """(n,) bool: whether the rule makes them one."""
+    firm: np.ndarray
+    """(n,) bool: whether the match is firm."""
     contested: np.ndarray
     """(pieces,) bool: whether a piece has a contested part in any overlap."""
 
@@ -90,6 +94,7 @@ class Contacts:
             voxels=np.concatenate([np.zeros(0, np.int64), *(one.voxels for _, one in matches)]),
             sizes=np.concatenate([np.zeros((0, 2), np.int64), *(one.sizes for _, one in matches)]),
             joined=np.concatenate([np.zeros(0, bool), *(one.joined for _, one in matches)]),
+            firm=np.concatenate([np.zeros(0, bool), *(one.firm for _, one in matches)]),
             contested=contested,
         )
 
@@ -111,8 +116,8 @@ def join(pieces: Pieces, contacts: Contacts, through_neighbour: str, wishes: Wis
         through_neighbour: the configuration's `assembly.through_neighbour`.
         wishes: pairs of pieces to force together, and to keep apart.
     """
-    pairs, voxels = contacts.pairs[contacts.joined], contacts.voxels[contacts.joined]
-    turns = _turns(pairs, voxels, pieces.subvolume, contacts.contested)
+    pairs, voxels, firm = (values[contacts.joined] for values in (contacts.pairs, contacts.voxels, contacts.firm))
+    turns = _turns(pairs, voxels, firm, pieces.subvolume, contacts.contested)
     wanted = ~turns.doubtful if through_neighbour == "unless_contradicted" else np.ones(len(pairs), bool)
     made, voxels = pairs[wanted], voxels[wanted]
     root = plain = _roots(made, len(pieces.id))
@@ -165,27 +170,29 @@ class _Turns:
     uncontradicted: int
     contradicted: int
     doubtful: np.ndarray
-    """(joins,) bool: all but the strongest join of a contested piece with one neighbour."""
+    """(joins,) bool: of a piece with one neighbour, all but the strongest that are contested or not firm."""
 
 
-def _turns(pairs: np.ndarray, voxels: np.ndarray, subvolume: np.ndarray, contested: np.ndarray) -> _Turns:
+def _turns(
+    pairs: np.ndarray, voxels: np.ndarray, firm: np.ndarray, subvolume: np.ndarray, contested: np.ndarray
+) -> _Turns:
     subvolumes = int(subvolume.max(initial=0)) + 1
-    counts = {True: 0, False: 0}
+    turns = contradicted = 0
     doubtful = np.zeros(len(pairs), bool)
     for piece, partner in ((pairs[:, 0], pairs[:, 1]), (pairs[:, 1], pairs[:, 0])):
         key, group, partners = np.unique(
             piece * subvolumes + subvolume[partner], return_inverse=True, return_counts=True
         )
-        is_contested = contested[key // subvolumes]
-        for state in counts:
-            counts[state] += int(((partners > 1) & (is_contested == state)).sum())
         most = np.zeros(len(key), np.int64)
         np.maximum.at(most, group, voxels)
         is_most = voxels == most[group]
         # Of equals neither is the strongest: a choice between them would depend on their ids.
         is_strongest = is_most & (np.bincount(group, is_most)[group] == 1)
-        doubtful |= (partners > 1)[group] & is_contested[group] & ~is_strongest
-    return _Turns(counts[False], counts[True], doubtful)
+        one_too_many = (partners > 1)[group] & (contested[piece] | ~firm) & ~is_strongest
+        turns += int((partners > 1).sum())
+        contradicted += len(np.unique(group[one_too_many]))
+        doubtful |= one_too_many
+    return _Turns(turns - contradicted, contradicted, doubtful)
 
 
 def _holding(root: np.ndarray, forbidden: np.ndarray) -> np.ndarray:

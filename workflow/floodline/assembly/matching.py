@@ -19,6 +19,11 @@ the overlap twice has two partners wherever the neighbour cannot see that the tw
 A part is *contested* when nobody holds `min_agreement` of it though at least two objects of the neighbour lie mostly
 inside its object: either its object is a false merger, or the neighbour splits it falsely. One overlap cannot tell
 these two apart; nothing is joined there, and the object is not trusted to join others (see joining.py).
+
+A match is *firm* if two parts share `min_overlap_fraction` of the larger one's voxels, too. Parts of the same connected
+object always do. A match that is not firm may be a speck of the one object inside a large part of the other, where the
+first sub-volume happened to segment nothing else: enough for two objects that have no other partner, and too little for
+joining a second one (see joining.py).
 """
 
 from __future__ import annotations
@@ -66,6 +71,8 @@ class Match:
     """(n, 2): voxels of either in the overlap."""
     joined: np.ndarray
     """(n,) bool: whether the rule makes them one."""
+    firm: np.ndarray
+    """(n,) bool: whether it does so firmly."""
     contested: tuple[np.ndarray, np.ndarray]
     """Ids of the lower, and of the upper sub-volume that have a contested part."""
 
@@ -95,6 +102,8 @@ def match(
     enough = (shared >= rule.min_overlap_fraction * smaller) & (shared >= rule.min_overlap_voxels)
     matched = p_agrees & q_agrees & enough & ~(a.is_island[p] & b.is_island[q])
 
+    is_firm = matched & (shared >= rule.min_overlap_fraction * np.maximum(a.size[p], b.size[q]))
+
     p_lies_in_b = p_agrees & (p_in_b >= rule.min_overlap_fraction * a.size[p])
     q_lies_in_a = q_agrees & (q_in_a >= rule.min_overlap_fraction * b.size[q])
     pairs, row = _unique_by_place(np.stack([object_a, object_b], axis=1))
@@ -104,6 +113,7 @@ def match(
         sizes=np.stack([a.object_sizes[lower_objects.index(pairs[:, 0])],
                         b.object_sizes[upper_objects.index(pairs[:, 1])]], axis=1),
         joined=np.bincount(row, matched, len(pairs)) > 0,
+        firm=np.bincount(row, is_firm, len(pairs)) > 0,
         contested=(
             np.unique(a.object[_contested(p, p_agrees, object_b, q_lies_in_a)]),
             np.unique(b.object[_contested(q, q_agrees, object_a, p_lies_in_b)]),

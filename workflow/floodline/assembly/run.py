@@ -147,6 +147,7 @@ def _match(at: Overlap, lower: Objects, upper: Objects, worker: _Worker) -> Arra
         "voxels": found.voxels,
         "sizes": found.sizes,
         "joined": found.joined,
+        "firm": found.firm,
         "contested_lower": found.contested[0],
         "contested_upper": found.contested[1],
     }
@@ -155,7 +156,7 @@ def _match(at: Overlap, lower: Objects, upper: Objects, worker: _Worker) -> Arra
 def _as_match(found: Arrays) -> Match:
     """The same, read from its file."""
     contested = found["contested_lower"], found["contested_upper"]
-    return Match(found["pairs"], found["voxels"], found["sizes"], found["joined"], contested)
+    return Match(found["pairs"], found["voxels"], found["sizes"], found["joined"], found["firm"], contested)
 
 
 def _paint(box: Box, names: Names, worker: _Worker) -> Arrays:
