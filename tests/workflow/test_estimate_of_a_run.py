@@ -50,6 +50,7 @@ def test_inference_takes_what_was_estimated_once_a_shard_is_there(tmp_path, fib2
         "name": "fib25",
         "image": {
             "source": {"kind": "stack", "path": str(fib25 / "grayscale_maps/*.png")},
+            "voxel_size_nm_xyz": [10, 10, 10],
             "crop_xyz": [[0, 0, 0], [150, 150, 80]],
         },
         "network": {"weights": str(fib25 / "ffn_weights/model.ckpt-27465036")},

@@ -67,12 +67,12 @@ def submitting(cluster: SlurmCluster, folder: Path, profile: str, *config: str, 
 
 
 def states_of(cluster: SlurmCluster, rule: str) -> list[str]:
-    """How the jobs of a rule stand, the oldest first; one that is on its way out is waited for."""
+    """How the jobs of a rule stand, the oldest first; a cancelled one takes a moment to end."""
     name = rule[:15]  # as much as PBS takes
     until = time.monotonic() + 30
     while True:
         states = cluster.run("squeue", "-h", "--states=all", "--sort=i", f"--name={name}", "--format=%T|%N").split()
-        if time.monotonic() > until or not any(state.startswith("COMPLETING") for state in states):
+        if time.monotonic() > until or not any(state.startswith(("RUNNING", "COMPLETING")) for state in states):
             return states
         time.sleep(0.2)
 
