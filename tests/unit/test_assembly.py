@@ -234,17 +234,22 @@ def test_equal_specks_of_two_large_objects_do_not_join_them():
 # --- through a neighbour ---------------------------------------------------------------------------------------------
 
 
-def u_turn(folder: Path, merged_in_sight: bool, through_neighbour: str) -> Experiment:
-    """Two arms in the lower sub-volume (x 0..10) that are one object in the upper one (x 6..16).
-
-    They meet beyond the overlap; or, in sight of the lower sub-volume, inside it as well, near a third arm.
-    """
+def two_subvolumes(folder: Path, through_neighbour: str) -> tuple[Experiment, np.ndarray, np.ndarray]:
+    """An experiment of a lower sub-volume (x 0..10) and an upper one (x 6..16), and arrays for their objects."""
     experiment = make_experiment(
         folder, np.zeros((8, 30, 16), np.uint8), (10, 30, 8), (4, 1, 1),
         assembly={"through_neighbour": through_neighbour},
     )  # fmt: skip
-    lower_box, upper_box = experiment.subvolumes
-    lower, upper = np.zeros(lower_box.shape_zyx, int), np.zeros(upper_box.shape_zyx, int)
+    lower, upper = (np.zeros(box.shape_zyx, int) for box in experiment.subvolumes)
+    return experiment, lower, upper
+
+
+def u_turn(folder: Path, merged_in_sight: bool, through_neighbour: str) -> Experiment:
+    """Two arms in the lower sub-volume that are one object in the upper one.
+
+    They meet beyond the overlap; or, in sight of the lower sub-volume, inside it as well, near a third arm.
+    """
+    experiment, lower, upper = two_subvolumes(folder, through_neighbour)
     for number, start in enumerate((2, 12), 1):
         lower[:, start : start + 6 - number] = number
         upper[:, start : start + 6 - number] = 1
@@ -253,7 +258,7 @@ def u_turn(folder: Path, merged_in_sight: bool, through_neighbour: str) -> Exper
         lower[:, 20:24], lower[:, 24:28] = 3, 4
         upper[:, 20:28] = 1
         upper[:, 2:28, 6:] = 1
-    write_floods(experiment, {lower_box: lower, upper_box: upper})
+    write_floods(experiment, dict(zip(experiment.subvolumes, (lower, upper), strict=True)))
     return experiment
 
 
@@ -287,16 +292,11 @@ def test_a_u_turn_is_told_from_a_merger_where_the_overlap_shows_it(
 @pytest.mark.parametrize(("through_neighbour", "together"), [("always", True), ("unless_contradicted", False)])
 def test_a_speck_of_a_leak_joins_no_second_partner(tmp_path, through_neighbour, together):
     """Where a sub-volume segmented nothing else, a thin leak agrees with whoever lies there in its neighbour."""
-    experiment = make_experiment(
-        tmp_path, np.zeros((8, 30, 16), np.uint8), (10, 30, 8), (4, 1, 1),
-        assembly={"through_neighbour": through_neighbour},
-    )  # fmt: skip
-    lower_box, upper_box = experiment.subvolumes
-    lower, upper = np.zeros(lower_box.shape_zyx, int), np.zeros(upper_box.shape_zyx, int)
+    experiment, lower, upper = two_subvolumes(tmp_path, through_neighbour)
     lower[:, 2:8] = upper[:, 2:8] = 1
     lower[4, 8:21, 5] = lower[4, 20, 6:8] = 1  # the leak begins where the upper sub-volume does not see it
     upper[:, 14:28] = 2
-    write_floods(experiment, {lower_box: lower, upper_box: upper})
+    write_floods(experiment, dict(zip(experiment.subvolumes, (lower, upper), strict=True)))
     supervoxels = assembled(experiment)
     assert supervoxels[4, 4, 1] == supervoxels[4, 4, 15]
     assert (supervoxels[4, 25, 15] == supervoxels[4, 4, 15]) == together

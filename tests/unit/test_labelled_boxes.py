@@ -130,6 +130,7 @@ def test_each_box_is_cleaned_as_if_it_were_alone(tmp_path):
         ({"ids": "shared", "clean": {"disconnected": "largest"}}, "objects that boxes share are in pieces"),
         ({"body_table": {"path": "t.csv"}}, "needs source.ids: shared"),
         ({"box_xyz": [[0, 0, 0], [1, 1, 1]]}, "box_xyz belongs to labels in one box"),
+        ({"phantom": True}, "boxes.0.source: a phantom brings the labels of all of its volume"),
         ({"places": [PLACES[0], PLACES[0]]}, "boxes.0 and boxes.1 overlap"),
         ({"places": [Box((0, 0, 0), (0, 4, 4))]}, "boxes.0.box_xyz [[0, 0, 0], [0, 4, 4]] is empty"),
     ],
@@ -139,6 +140,8 @@ def test_what_cannot_be_is_refused_before_anything_is_read(change, sentence):
         {"source": {"kind": "hdf5", "path": "v.h5", "dataset": "v"}, "box_xyz": place.corners}
         for place in change.pop("places", PLACES)
     ]
+    if change.pop("phantom", False):
+        boxes[0]["source"] = {"kind": "phantom"}
     source = {"kind": "boxes", "boxes": boxes, "ids": change.pop("ids", "of_each_box")}
     values = {"name": "t", "image": {"source": {"kind": "phantom"}}, "labels": {"source": source, **change}}
     with pytest.raises(FloodlineError) as error:

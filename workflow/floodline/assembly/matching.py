@@ -101,7 +101,6 @@ def match(
     smaller = np.minimum(a.size[p], b.size[q])
     enough = (shared >= rule.min_overlap_fraction * smaller) & (shared >= rule.min_overlap_voxels)
     matched = p_agrees & q_agrees & enough & ~(a.is_island[p] & b.is_island[q])
-
     is_firm = matched & (shared >= rule.min_overlap_fraction * np.maximum(a.size[p], b.size[q]))
 
     p_lies_in_b = p_agrees & (p_in_b >= rule.min_overlap_fraction * a.size[p])

@@ -145,6 +145,8 @@ class BoxesSource(Model):
     def _valid(self) -> Self:
         for number, one in enumerate(self.boxes):
             check_box(one.box_xyz, f"boxes.{number}.box_xyz")
+            if isinstance(one.source, PhantomSource):
+                raise ValueError(f"boxes.{number}.source: a phantom brings the labels of all of its volume")
             for other in range(number):
                 if not Box.of(one.box_xyz).intersection(Box.of(self.boxes[other].box_xyz)).is_empty:
                     raise ValueError(f"boxes.{other} and boxes.{number} overlap: every voxel may have one label")

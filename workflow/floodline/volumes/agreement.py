@@ -64,15 +64,10 @@ def placed_box(wanted: config.Labels, labels: Volume, image: Volume) -> Box:
         FloodlineError: the source says another place than the configuration, the labels do not have the shape of that
             box, or it reaches outside the image.
     """
-    says = any(labels.box.start_xyz)
     if wanted.box_xyz is not None:
         place, what = Box.of(wanted.box_xyz), "labels.box_xyz"
-        if says and labels.box.start_xyz != place.start_xyz:
-            raise FloodlineError(
-                f"the labels source says that it begins at {list(labels.box.start_xyz)} (x, y, z), but labels.box_xyz "
-                f"at {list(place.start_xyz)}: correct the one that is wrong."
-            )
-    elif says or isinstance(wanted.source, config.PrecomputedSource | config.BoxesSource):
+        check_start(labels, place, "the labels source", "labels.box_xyz")
+    elif any(labels.box.start_xyz) or isinstance(wanted.source, config.PrecomputedSource | config.BoxesSource):
         place, what = labels.box, "the labels' box"
     else:
         place, what = image.box, "the image"
@@ -84,6 +79,20 @@ def placed_box(wanted: config.Labels, labels: Volume, image: Volume) -> Box:
     if not image.box.contains(place):
         raise FloodlineError(f"{what} {place} reaches outside the image source, whose box is {image.box}.")
     return place
+
+
+def check_start(volume: Volume, place: Box, source: str, key: str) -> None:
+    """Refuse a volume whose file says that it lies elsewhere; one that begins at 0, 0, 0 says nothing.
+
+    Raises:
+        FloodlineError: it says so.
+    """
+    start = volume.box.start_xyz
+    if any(start) and start != place.start_xyz:
+        raise FloodlineError(
+            f"{source} says that it begins at {list(start)} (x, y, z), but {key} at {list(place.start_xyz)}: "
+            "correct the one that is wrong."
+        )
 
 
 def _words(size: Sequence[float]) -> list[float]:

@@ -7,7 +7,7 @@ import numpy as np
 from floodline import config
 from floodline.errors import FloodlineError
 from floodline.geometry import Box
-from floodline.volumes.agreement import same_size
+from floodline.volumes.agreement import check_start, same_size
 from floodline.volumes.arrays import Storage, as_labels
 from floodline.volumes.placement import Size
 from floodline.volumes.sources import Volume, open_source
@@ -57,11 +57,7 @@ class BoxesVolume:
                 raise FloodlineError(
                     f"{name} has size {list(volume.box.size_xyz)} (x, y, z), but its box_xyz {list(place.size_xyz)}."
                 )
-            if any(volume.box.start_xyz) and volume.box.start_xyz != place.start_xyz:
-                raise FloodlineError(
-                    f"{name} says that it begins at {list(volume.box.start_xyz)} (x, y, z), but its box_xyz at "
-                    f"{list(place.start_xyz)}: correct the one that is wrong."
-                )
+            check_start(volume, place, name, "its box_xyz")
             stated = volume.voxel_size_nm_xyz
             if stated and self.voxel_size_nm_xyz and not same_size(stated, self.voxel_size_nm_xyz):
                 raise FloodlineError(f"the voxels of {name} have another size than those of the boxes before it.")
