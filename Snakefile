@@ -33,6 +33,7 @@ include: "rules/assemble.smk"
 include: "rules/agglomerate.smk"
 include: "rules/evaluate.smk"
 include: "rules/publish.smk"
+include: "rules/study.smk"
 include: "rules/report.smk"
 include: "rules/estimate.smk"
 
@@ -50,5 +51,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        rules.publish.input,
-        rules.report.input,
+        rules.study.input if CONFIG.study else [rules.publish.input, rules.report.input],

@@ -58,5 +58,47 @@ def given(rule):
     return {
         name: value
         for name, value in values.items()
-        if value is not None and not name.startswith("_")
+        if value is not None and not name.startswith("_") and not callable(value)
     }
+
+
+REPORTED = {
+    "quality": "quality/manifest.json",
+    "metrics": "evaluation/metrics.json",
+    "connectome": "connectome/neurons.parquet",
+    "state": "neuroglancer.json",
+    "mapping": "agglomeration/mapping.parquet",
+    "card": "model/card.json",
+    "example": "inference/example.block",
+    "screenshots": "screenshots/manifest.json",
+}
+
+
+def reported(wildcards):
+    """What the report shows: all that a run makes, or a study's table."""
+    names = {"study": "study.parquet"} if CONFIG.study else dict(REPORTED)
+    if CONFIG.publishing.synapses and not CONFIG.study:
+        names["synapses"] = "connectome/synaptic_pairs.parquet"
+    return {
+        name: f"results/{wildcards.experiment}/{path}" for name, path in names.items()
+    }
+
+
+def cell_workers(wildcards):
+    """How many workers train a cell of the study."""
+    return CELLS[wildcards.cell].workers
+
+
+def cell_section(wildcards):
+    """What decides a cell's training, for `params`: not the matrix, so that a new value makes only new cells run."""
+    values = CELLS[wildcards.cell].config.model_dump(mode="json")
+    return {key: values[key] for key in ("seed", "network", "training", "inference")}
+
+
+def study_results(wildcards):
+    """What the target study makes."""
+    if CONFIG.study is None:
+        sys.exit(
+            f"floodline: {CONFIG.name} is no study: its configuration has no key study (config/studies/ has examples)."
+        )
+    return [f"{RESULTS}/study.parquet", f"{RESULTS}/report.html"]

@@ -22,19 +22,7 @@ rule screenshots:
 rule report_page:
     """One self-contained page, and the provenance of the run."""
     input:
-        quality="results/{experiment}/quality/manifest.json",
-        metrics="results/{experiment}/evaluation/metrics.json",
-        connectome="results/{experiment}/connectome/neurons.parquet",
-        synapses=(
-            "results/{experiment}/connectome/synaptic_pairs.parquet"
-            if CONFIG.publishing.synapses
-            else []
-        ),
-        state="results/{experiment}/neuroglancer.json",
-        mapping="results/{experiment}/agglomeration/mapping.parquet",
-        card="results/{experiment}/model/card.json",
-        example="results/{experiment}/inference/example.block",
-        screenshots="results/{experiment}/screenshots/manifest.json",
+        unpack(reported),
     output:
         page=report(
             "results/{experiment}/report.html",

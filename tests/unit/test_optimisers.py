@@ -1,4 +1,4 @@
-"""Optimisers against those of Keras, and the learning rate's schedule against hand-made values."""
+"""Optimisers against those of Keras, steps in parts, and the learning rate's schedule against hand-made values."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from floodline.config import Optimiser, Training
+from floodline.config import Network, Optimiser, Training
+from floodline.ffn.network import initial_weights
+from floodline.parallel import Ranks
+from floodline.training.batches import Batch
 from floodline.training.optimisers import RULES
 from floodline.training.schedule import Schedule
+from floodline.training.trainer import Trainer
 
 RATE = 0.03
 
@@ -89,3 +93,28 @@ def test_steps_drop_the_rate_again_and_again():
         1, 10**6, base=0.8, scaling="none", warmup_fovs=100, decay="steps", drop_fovs=1000, drop_factor=0.5
     )
     assert [rates.rate(fovs) for fovs in (100, 1099, 1100, 2099, 2100)] == pytest.approx([0.8, 0.8, 0.4, 0.4, 0.2])
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_batch_in_parts_gives_the_step_of_the_whole(kind):
+    network = Network(depth=2, features=4, fov_xyz=(9, 7, 5), deltas_xyz=(2, 2, 1))
+    first = initial_weights(network, np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    batches = [Batch(*(rng.random((6, 5, 7, 9), np.float32) for _ in range(3))) for _ in range(3)]
+
+    def train(micro_batch: int | None) -> tuple[list[float], np.ndarray, np.ndarray]:
+        training = Training(batch_size=6, micro_batch=micro_batch, precision="float32", optimiser=Optimiser(kind=kind))
+        trainer = Trainer(first, network, training, Ranks())
+        steps = [trainer.step(batch, 0.01) for batch in batches]
+        return [step.loss for step in steps], steps[-1].logits, trainer.state["weights"].numpy()
+
+    whole = train(None)
+    for micro_batch in (1, 2, 3, 6, 100):
+        for part, expected in zip(train(micro_batch), whole, strict=True):
+            np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(whole[2] - np.concatenate([array.ravel() for array in first.values()])).max() > 0.001
+
+
+def test_parts_of_a_batch_must_be_equal():
+    with pytest.raises(ValueError, match="micro_batch 4 must divide batch_size 6"):
+        Training(batch_size=6, micro_batch=4)

@@ -15,6 +15,7 @@ import yaml
 from snakemake.cli import get_argument_parser
 
 from floodline.schedulers import limits
+from floodline.schedulers.commands import with_nodes
 
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
@@ -22,6 +23,9 @@ ON_QUEUES = ["theta", "polaris"]
 BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "supervoxels", "region_graph", "neurons"]
 ON_RANKS = ["train_network", "flood", *BOXES, "resegment", "metrics"]
 """The rules that use all ranks of the launcher."""
+
+WORKERS = 8
+"""Of the study's cell that the profiles are checked with."""
 
 
 @cache
@@ -41,7 +45,11 @@ def rules() -> dict[str, str]:
 def resources(name: str, rule: str) -> dict[str, Any]:
     """What a rule asks for: its own values, above them the profile's."""
     defaults = {"mpi": "", "tasks": 1, "nodes": 1}
-    return {**defaults, **profile(name).get("default-resources", {}), **profile(name)["set-resources"].get(rule, {})}
+    asked = {**defaults, **profile(name).get("default-resources", {}), **profile(name)["set-resources"].get(rule, {})}
+    if rule == "study_cell":
+        # The matrix says how many workers there are, and the profile how many nodes that makes.
+        asked = with_nodes({**asked, "tasks": WORKERS})
+    return asked
 
 
 def minutes(runtime: str) -> int:
@@ -147,7 +155,11 @@ def test_ranks_have_hardware_threads_of_their_own_on_polaris(rule):
     assert option(launcher, "-ppn") * option(launcher, "--depth") <= 64
 
 
-@pytest.mark.parametrize("rule", profile("slurm")["set-threads"])
+def test_slurm_finds_the_nodes_of_a_studys_cell():
+    assert resources("slurm", "study_cell")["nodes"] == 0
+
+
+@pytest.mark.parametrize("rule", profile("slurm")["set-threads"].keys() - {"study_cell"})
 def test_ranks_fill_the_nodes_of_estimates_on_slurm(rule):
     asked = resources("slurm", rule)
     assert asked["tasks"] * profile("slurm")["set-threads"][rule] == asked["nodes"] * asked["node_cores"]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from floodline.cli import app
 from floodline.errors import FloodlineError
-from floodline.studies import run
+from floodline.studies import forecast
 from floodline.studies.scaling import PUBLISHED, PUBLISHED_AT_2048, Model, fit, slowest, what_if
 from floodline.studies.simulation import step_times
 
@@ -100,4 +100,4 @@ def test_a_file_that_is_no_table_is_one_sentence(tmp_path, content):
     if content is not None:
         path.write_text(content)
     with pytest.raises(FloodlineError, match="speeds"):
-        run.read_speeds(path)
+        forecast.read_speeds(path)

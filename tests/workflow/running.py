@@ -17,14 +17,18 @@ class Workflow:
         self.folder, self.configuration = folder, configuration
         self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
+    def command(self, *arguments: str) -> list[str]:
+        """The command line."""
+        return [
+            # First, because several options take whatever follows them.
+            *("snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)),
+            *("--profile", str(ROOT / "profiles/local"), "--configfile", str(self.configuration)),
+        ]
+
     def __call__(self, *arguments: str, ok: bool = True) -> str:
         """What Snakemake printed; the exit status must be as expected."""
         run = subprocess.run(
-            [
-                # First, because several options take whatever follows them.
-                *("snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)),
-                *("--profile", str(ROOT / "profiles/local"), "--configfile", str(self.configuration)),
-            ],
+            self.command(*arguments),
             env=self.environment,
             text=True,
             stdout=subprocess.PIPE,

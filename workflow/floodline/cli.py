@@ -13,7 +13,7 @@ import typer
 
 from floodline import allocation
 from floodline.errors import FloodlineError
-from floodline.experiment import Experiment
+from floodline.experiment import MAIN, Experiment
 
 app = typer.Typer(
     help="From an electron-microscopy volume to neurons.\n\n"
@@ -206,9 +206,12 @@ def labels(
 
 
 @app.command(rich_help_panel="Stages")
-def train(folder: Folder) -> None:
+def train(
+    folder: Folder,
+    cell: Annotated[str, typer.Option(help="A cell of the experiment's study.", show_default=False)] = MAIN,
+) -> None:
     """Train the network (or take the configured weights as they are), on every rank of the launcher."""
-    experiment = Experiment(folder)
+    experiment = Experiment(folder, cell)
     if experiment.config.training is None:
         from floodline.training import import_weights
 
@@ -361,6 +364,14 @@ def export(
 
 
 @app.command(rich_help_panel="Stages")
+def study(folder: Folder) -> None:
+    """Put the trainings of a study into one table, and find what it says."""
+    from floodline.studies import run
+
+    run.run(Experiment(folder))
+
+
+@app.command(rich_help_panel="Stages")
 def report(folder: Folder) -> None:
     """Write report.html and provenance.json."""
     from floodline.publishing import report as reporting
@@ -398,11 +409,11 @@ def scaling(
     workers: Annotated[list[int] | None, typer.Option(help="Numbers of workers to predict.")] = None,
 ) -> None:
     """Fit a model of training's speed to measurements: what to expect of more workers, what limits, what would help."""
-    from floodline.studies import run
+    from floodline.studies import forecast
     from floodline.studies.scaling import PUBLISHED
 
-    speeds = PUBLISHED if table is None else run.read_speeds(table)
-    print(run.report(speeds, fovs, parameters, tensors, workers or [2048, 16_384]), end="")
+    speeds = PUBLISHED if table is None else forecast.read_speeds(table)
+    print(forecast.report(speeds, fovs, parameters, tensors, workers or [2048, 16_384]), end="")
 
 
 @app.command(rich_help_panel="Look at it")

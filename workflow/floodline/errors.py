@@ -6,3 +6,7 @@ class FloodlineError(Exception):
 
     The command line prints it and exits with status 1; it never prints a traceback for it.
     """
+
+
+class Diverged(FloodlineError):
+    """A training's loss is no number any more: for a study that is a result."""

@@ -13,6 +13,8 @@ from floodline.errors import FloodlineError
 from floodline.geometry import Box, tile
 from floodline.manifest import hash_of, read_json
 
+MAIN = "main"
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -21,23 +23,34 @@ class Experiment:
     A layer is a folder in Neuroglancer's precomputed format with a `manifest.json`, which is written last and is the
     output that Snakemake sees. Voxels, meshes and skeletons may lie in an object store (`storage.layers`); manifests
     and tables are always here.
+
+    Attributes:
+        run: which training: `main`, or a cell of the experiment's study, which has a configuration and a model of its
+            own.
     """
 
     folder: Path
+    run: str = MAIN
 
     @cached_property
     def config(self) -> configuration.Config:
         """The resolved configuration.
 
         Raises:
-            FloodlineError: the folder is no experiment.
+            FloodlineError: the folder is no experiment, or its study has no such cell.
         """
         path = self.folder / "config.yaml"
         if not path.is_file():
             raise FloodlineError(
                 f"{path} does not exist: make the experiment's folder with `floodline configure`, or run snakemake."
             )
-        return configuration.load(path)
+        config = configuration.load(path)
+        if self.run == MAIN:
+            return config
+        cells = configuration.cells(config)
+        if self.run not in cells:
+            raise FloodlineError(f"{self.run} is no cell of the study {config.name}; there is {next(iter(cells))}.")
+        return cells[self.run].config
 
     def layer(self, name: str) -> Path | str:
         """Folder or URL of a layer: image, labels, supervoxels, flood_probability or neurons."""
@@ -63,11 +76,11 @@ class Experiment:
 
     @property
     def training(self) -> Path:
-        return self.folder / "training" / "main"
+        return self.folder / "training" / self.run
 
     @property
     def model(self) -> Path:
-        return self.folder / "model"
+        return self.folder / "model" if self.run == MAIN else self.training / "model"
 
     @property
     def inference(self) -> Path:

@@ -18,6 +18,7 @@ import numpy as np
 
 from floodline.allocation import OutOfTime
 from floodline.errors import FloodlineError
+from floodline.ffn.runtime import tensorflow
 
 SIZES = (
     "HOROVOD_SIZE",  # horovodrun with Gloo
@@ -99,8 +100,12 @@ def training_ranks() -> Ranks:
         FloodlineError: there are several workers, but Horovod cannot connect them.
     """
     if not launched_by_many():
+        # Snakemake says with it how many cores the job has; TensorFlow would take all that there are.
+        if "OMP_NUM_THREADS" in os.environ:
+            os.environ.setdefault("TF_NUM_INTRAOP_THREADS", os.environ["OMP_NUM_THREADS"])
         return Ranks()
     _prepare(os.environ)
+    tensorflow()  # Horovod would load it, without what runtime.py sets before
     try:
         import horovod.tensorflow as horovod
 

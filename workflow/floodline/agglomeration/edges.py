@@ -17,8 +17,8 @@ import pandas as pd
 from floodline.agglomeration.model import Model
 from floodline.agglomeration.resegment import MEASURED, accepted
 from floodline.agglomeration.score import score
-from floodline.agglomeration.tables import read_table, write_table
 from floodline.experiment import Experiment
+from floodline.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ from floodline import pool, steps
 from floodline.agglomeration.contacts import Measure, combine, contacts
 from floodline.agglomeration.features import dequantised, features
 from floodline.agglomeration.growth import spacing_zyx
-from floodline.agglomeration.tables import read_table, write_table
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks
 from floodline.manifest import hash_of, hash_of_file, read_json
 from floodline.segmentation.relabel import compact
 from floodline.steps import Arrays, Steps
+from floodline.tables import read_table, write_table
 from floodline.volumes.layer import Layer
 
 logger = logging.getLogger(__name__)

@@ -9,13 +9,13 @@ import numpy as np
 
 from floodline import pool, steps
 from floodline.agglomeration.growth import grow, grow_along, halo_zyx, spacing_zyx
-from floodline.agglomeration.tables import read_table
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks, to_xyz, triple
 from floodline.manifest import hash_of, hash_of_file, read_json, write_json
 from floodline.segmentation.relabel import apply_mapping
 from floodline.steps import Arrays, Steps
+from floodline.tables import read_table
 from floodline.volumes.layer import Layer
 
 WRITTEN_AT_ONCE = 256

@@ -33,7 +33,6 @@ from scipy.special import logit
 from floodline import pool, steps
 from floodline.agglomeration.growth import spacing_zyx
 from floodline.agglomeration.score import score
-from floodline.agglomeration.tables import read_table, write_table
 from floodline.config import Resegmentation
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
@@ -46,6 +45,7 @@ from floodline.geometry import Box, Triple, to_zyx, triple
 from floodline.manifest import hash_of, hash_of_file, read_json
 from floodline.segmentation.relabel import compact
 from floodline.steps import Arrays, Steps
+from floodline.tables import read_table, write_table
 from floodline.volumes.layer import Layer
 
 logger = logging.getLogger(__name__)

@@ -25,12 +25,12 @@ import pandas as pd
 from scipy.special import logit
 
 from floodline.agglomeration.solvers import partition
-from floodline.agglomeration.tables import read_table, write_table
 from floodline.config import Solver
 from floodline.experiment import Experiment
 from floodline.geometry import Box, Triple
 from floodline.manifest import write_atomically, write_json
 from floodline.segmentation.pairs import NONE, Wishes, read_wishes
+from floodline.tables import read_table, write_table
 from floodline.volumes.layer import Layer
 
 logger = logging.getLogger(__name__)

@@ -6,6 +6,10 @@ Unknown keys are errors that name the key and the nearest right one. Triples are
 
 from __future__ import annotations
 
+from floodline.config.cells import (
+    Cell,
+    cells,
+)
 from floodline.config.experiment import (
     Config,
 )
@@ -48,7 +52,6 @@ from floodline.config.reading import (
     dump,
     load,
     parse,
-    schema,
 )
 from floodline.config.results import (
     Evaluation,
@@ -67,6 +70,11 @@ from floodline.config.segmentation import (
     RegionGraph,
     Resegmentation,
     Solver,
+)
+from floodline.config.sentence import schema
+from floodline.config.study import (
+    WORKERS,
+    Study,
 )
 from floodline.config.training import (
     Defects,
@@ -96,12 +104,14 @@ from floodline.config.volumes import (
 
 __all__ = [
     "FINDINGS",
+    "WORKERS",
     "Agglomeration",
     "Assembly",
     "BodyTable",
     "BorderMask",
     "BoxMask",
     "BoxesSource",
+    "Cell",
     "ChunkedSource",
     "Clahe",
     "Cleaning",
@@ -157,9 +167,11 @@ __all__ = [
     "Source",
     "StackSource",
     "Storage",
+    "Study",
     "TableSynapses",
     "Training",
     "VolumeMask",
+    "cells",
     "dump",
     "load",
     "parse",

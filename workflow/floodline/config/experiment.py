@@ -12,6 +12,7 @@ from floodline.config.masks import Mask
 from floodline.config.quality import Quality
 from floodline.config.results import Evaluation, Export, Publishing
 from floodline.config.segmentation import Agglomeration, Assembly
+from floodline.config.study import Study
 from floodline.config.training import Network, Sites, Training
 from floodline.config.volumes import Image, Labels, Storage
 from floodline.geometry import Triple
@@ -37,6 +38,7 @@ class Config(Model):
     evaluation: Evaluation = key("Scores.", Evaluation)
     publishing: Publishing = key("Meshes, skeletons, the connectome.", Publishing)
     exports: tuple[Export, ...] = key("The neurons in other formats.", ())
+    study: Study | None = key("A matrix of trainings, for `snakemake study`; null: none.", None)
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
@@ -47,6 +49,8 @@ class Config(Model):
         names = [export.name for export in self.exports]
         if len(set(names)) != len(names):
             raise ValueError("exports must have different names")
+        if self.study is not None and self.training is None:
+            raise ValueError("a study needs training")
         overlap = self.inference.overlap_xyz or (0, 0, 0)
         if any(o >= s for o, s in zip(overlap, self.inference.subvolume_size_xyz, strict=True)):
             raise ValueError("inference.overlap_xyz must be smaller than inference.subvolume_size_xyz")

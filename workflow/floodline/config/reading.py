@@ -1,15 +1,16 @@
-"""From YAML to a checked tree and back, and the sentence about what is wrong."""
+"""From YAML to a checked tree and back."""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from floodline.config.cells import cells
 from floodline.config.experiment import Config
+from floodline.config.sentence import sentence
 from floodline.errors import FloodlineError
 
 
@@ -21,9 +22,12 @@ def parse(values: Any, where: str = "the configuration") -> Config:
     """
     data = values.get("data", Config.model_fields["data"].default) if isinstance(values, dict) else None
     try:
-        return Config.model_validate(_fill_in(values, str(data)))
+        config = Config.model_validate(_fill_in(values, str(data)))
     except ValidationError as error:
-        raise FloodlineError(f"{where}: {_sentence(error)}") from None
+        raise FloodlineError(f"{where}: {sentence(error)}") from None
+    if config.study is not None:
+        cells(config)  # says what is wrong with the matrix
+    return config
 
 
 def _fill_in(values: Any, data: str) -> Any:
@@ -53,63 +57,3 @@ def load(path: Path) -> Config:
 def dump(config: Config) -> str:
     """The resolved configuration as YAML, every default filled in."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100)
-
-
-def schema() -> dict[str, Any]:
-    """The JSON schema of the configuration."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
-
-
-def _tags(node: Any) -> set[str]:
-    """Values that tell the models of a union apart ("phantom"), anywhere in a schema."""
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    own = (
-        set(node["discriminator"]["mapping"])
-        if isinstance(node, dict) and "mapping" in node.get("discriminator", {})
-        else set()
-    )
-    return own.union(*map(_tags, children))
-
-
-def _sentence(error: ValidationError) -> str:
-    """One sentence about the first thing that is wrong."""
-    first = error.errors()[0]
-    # pydantic puts the tag of a union into the path of a key: a user did not write it there.
-    tags = _tags(schema())
-    path = [str(part) for part in first["loc"] if part not in tags]
-    key = ".".join(path) or "the top level"
-    if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
-        hint = f": did you mean '{close[0]}'?" if close else "."
-        return f"unknown key '{key}'{hint}"
-    if first["type"] == "missing":
-        return f"key '{key}' is missing."
-    message = first["msg"].removeprefix("Value error, ").rstrip(".")
-    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
-    return f"key '{key}': {message[0].lower()}{message[1:]}{given}."
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    """Keys allowed at a place of the tree, from the schema."""
-    root = schema()
-    nodes = [root]
-    for part in path:
-        nodes = [
-            _resolve(root, child)
-            for node in nodes
-            for option in _options(root, node)
-            for child in [option.get("properties", {}).get(part) or option.get("items")]
-            if child
-        ]
-    return [key for node in nodes for option in _options(root, node) for key in option.get("properties", {})]
-
-
-def _resolve(root: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        node = root["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    return node
-
-
-def _options(root: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
-    node = _resolve(root, node)
-    return [_resolve(root, option) for option in [*node.get("anyOf", []), *node.get("oneOf", [])]] or [node]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -97,6 +98,10 @@ class LearningRate(Model):
     drop_steps: Positive | None = key("... in steps; null: drop_fovs holds.", None)
     drop_factor: Fraction = key("decay steps: what each drop leaves of the rate.", 0.5)
 
+    def peak(self, workers: int) -> float:
+        """The rate of so many workers after the warm-up."""
+        return self.base * {"none": 1.0, "linear": float(workers), "sqrt": sqrt(workers)}[self.scaling]
+
 
 class Optimiser(Model):
     """How a gradient changes the weights; a kind takes of the other keys what it needs."""
@@ -163,6 +168,11 @@ class Training(Model):
     fovs: Positive = key("Length of the training: fields of view seen by all workers together.", 1_000_000)
     steps: Positive | None = key("... in steps that all workers make together; null: fovs holds.", None)
     batch_size: Positive = key("Examples of one worker's step.", 4)
+    micro_batch: Positive | None = key(
+        "A worker's batch is computed in parts of so many examples, which need less memory and give the same step; "
+        "null: at once.",
+        None,
+    )
     optimiser: Optimiser = key("The optimiser.", Optimiser)
     learning_rate: LearningRate = key("The schedule.", LearningRate)
     clip: Annotated[float, Field(gt=0)] = key("Element-wise limit of the averaged gradient.", 0.7)
@@ -190,3 +200,9 @@ class Training(Model):
     selection: Selection | None = key("The choice of the checkpoint; null: the last one.", None)
     checkpoint_fovs: Positive = key("Fields of view between checkpoints.", 20_000)
     summary_fovs: Positive = key("Fields of view between rows of log.csv.", 2_000)
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if self.micro_batch and self.micro_batch < self.batch_size and self.batch_size % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} must divide batch_size {self.batch_size}")
+        return self

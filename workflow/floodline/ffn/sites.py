@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from floodline.errors import FloodlineError
+from floodline.ffn.runtime import tensorflow
 from floodline.manifest import read_json, write_atomically
 
 RECORDS_AT_ONCE = 1 << 16
@@ -50,8 +51,7 @@ def read_coordinates(folder: Path, names: Sequence[str] | None = None) -> np.nda
     Raises:
         FloodlineError: a file is missing or damaged.
     """
-    import tensorflow as tf
-
+    tf = tensorflow()
     names = read_json(folder / "manifest.json")["files"] if names is None else names
     paths = [folder / name for name in names]
     features = {"center": tf.io.FixedLenFeature([3], tf.int64)}

@@ -10,7 +10,7 @@ import pandas as pd
 from floodline import config as configuration
 from floodline.experiment import Experiment
 from floodline.manifest import read_json, write_json, write_text
-from floodline.publishing import calibration, curves, inputs, page, provenance, scores, training
+from floodline.publishing import calibration, curves, inputs, page, provenance, scores, study, training
 from floodline.publishing.flooding import flooding_section
 from floodline.publishing.neurons import neurons_section
 from floodline.publishing.pictures import slices_section
@@ -36,6 +36,7 @@ def run(experiment: Experiment) -> None:
         page.document(
             f"{experiment.config.name} · floodline",
             _head(experiment, scores.headline(records), neurons, made_with),
+            study.section(experiment),
             slices_section(experiment),
             inputs.sections(experiment),
             _viewer(experiment),

@@ -43,11 +43,19 @@ def submit(scheduler: Scheduler, jobscript: Path, rule: str, resources: dict) ->
     Raises:
         FloodlineError: the queue does not take it, or the scheduler refuses it.
     """
+    resources = with_nodes(resources)
     queue, minutes = needed(resources, "queue"), needed(resources, "runtime")
     limits.check(queue, needed(resources, "limits"), needed(resources, "nodes"), minutes)
     setup = resources.get("setup", "")
     job = Job.new(rule, jobscript, setup, scheduler.prepare(minutes), scheduler.id_variable)
     return _send(scheduler, job, scheduler.submission(job, rule, resources))
+
+
+def with_nodes(resources: dict) -> dict:
+    """The resources with as many nodes as the tasks need, for rules whose number of tasks is not the profile's."""
+    if "tasks_a_node" not in resources:
+        return resources
+    return {**resources, "nodes": -(-resources["tasks"] // resources["tasks_a_node"])}
 
 
 def _send(scheduler: Scheduler, job: Job, command: list[str]) -> str:

@@ -28,7 +28,8 @@ import numpy as np
 
 from floodline import allocation
 from floodline.config import Training
-from floodline.experiment import Experiment
+from floodline.errors import Diverged
+from floodline.experiment import MAIN, Experiment
 from floodline.ffn import weights
 from floodline.ffn.network import Weights, initial_weights
 from floodline.ffn.precision import resolve
@@ -54,8 +55,8 @@ def run(experiment: Experiment) -> None:
     """Train, or go on with a training that was interrupted.
 
     Raises:
-        FloodlineError: there is nothing to train on, the weights to start from are of another network, or the loss is
-            no number any more.
+        FloodlineError: there is nothing to train on, or the weights to start from are of another network.
+        Diverged: the loss is no number any more. For a cell of a study that is a result, and no error.
         OutOfTime: the scheduler is about to end the job; the latest state is kept.
     """
     training = experiment.config.training
@@ -68,8 +69,14 @@ def run(experiment: Experiment) -> None:
             selection.check(experiment, training.selection)
         run_ = _Run(experiment, training, ranks)
         run_.resume()
-        run_.train()
-        run_.finish()
+        try:
+            run_.train()
+        except Diverged as error:
+            if experiment.run == MAIN:
+                raise
+            run_.give_up(error)
+        else:
+            run_.finish()
 
 
 def _first_weights(experiment: Experiment) -> Weights:
@@ -144,7 +151,7 @@ class _Run:
 
     def train(self) -> None:
         """Train to the end, stretch by stretch."""
-        if self.ranks.rank == 0:
+        if self.ranks.rank == 0 and self.experiment.run == MAIN:
             pictures.draw(self.experiment, self.volumes, self.training, self.geometry)
         with Meter("train", self.total, "fields of view") as meter:
             meter.advance(self.fovs)
@@ -250,6 +257,17 @@ class _Run:
             made["started_from"] = {"weights": started_from}
         weights.save_model(self.experiment.model, values, card(self.experiment, values, made, self.volumes.hashes))
         self.volumes.close()
+        self._write_metrics(row, records)
+
+    def give_up(self, error: Diverged) -> None:
+        """Write `metrics.json` of a training that diverged."""
+        logger.warning("%s", error)
+        self.volumes.close()
+        if self.ranks.rank == 0:
+            self._write_metrics(self.log.rows[-1] if self.log.rows else {}, [], diverged=True)
+        self.ranks.wait()
+
+    def _write_metrics(self, row: Row, records: list[selection.Record], diverged: bool = False) -> None:
         write_json(
             self.experiment.training / "metrics.json",
             {
@@ -259,6 +277,7 @@ class _Run:
                 "batch_size": self.training.batch_size,
                 "precision": self.trainer.precision,
                 "seconds": self.seconds,
+                "diverged": diverged,
                 "last_row": row,
                 "checkpoints": records,
             },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, pi, sqrt
+from math import cos, pi
 
 from floodline.config import LearningRate, Training
 
@@ -32,10 +32,7 @@ class Schedule:
     @property
     def peak(self) -> float:
         """The rate after the warm-up."""
-        return (
-            self.config.base
-            * {"none": 1.0, "linear": float(self.workers), "sqrt": sqrt(self.workers)}[self.config.scaling]
-        )
+        return self.config.peak(self.workers)
 
     def rate(self, fovs: int) -> float:
         """The rate of the step that ends at `fovs` fields of view."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from floodline.config import Network, Training
-from floodline.errors import FloodlineError
+from floodline.errors import Diverged
 from floodline.ffn.network import Weights, shapes, update
 from floodline.ffn.precision import resolve
 from floodline.ffn.runtime import tensorflow
@@ -60,7 +60,7 @@ class Trainer:
         """Train on a batch.
 
         Raises:
-            FloodlineError: the loss is not finite.
+            Diverged: the loss is not finite.
         """
         constant = self.tf.constant
         loss, norm, logits = self._step(
@@ -71,7 +71,7 @@ class Trainer:
         )
         result = Step(float(loss), float(norm), logits.numpy())
         if not np.isfinite(result.loss) or not np.isfinite(result.gradient_norm):
-            raise FloodlineError(
+            raise Diverged(
                 f"training diverged: the loss is {result.loss} and the gradient's norm {result.gradient_norm} at step "
                 f"{int(self.state['steps'])}; lower training.learning_rate.base or lengthen its warmup_fovs."
             )
@@ -79,10 +79,8 @@ class Trainer:
 
     def _step_graph(self, image: Any, seed: Any, target: Any, learning_rate: Any) -> tuple[Any, Any, Any]:
         tf, state = self.tf, self.state
-        with tf.GradientTape() as tape:
-            logits = self._logits(state["weights"], image, seed)
-            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
-        gradient = self.ranks.mean(tape.gradient(loss, state["weights"]))
+        loss, gradient, logits = self._in_parts(image, seed, target)
+        gradient = self.ranks.mean(gradient)
         norm = tf.norm(gradient)
         clipped = tf.clip_by_value(gradient, -self.training.clip, self.training.clip)
         state["steps"].assign_add(1)
@@ -93,6 +91,38 @@ class Trainer:
             left = tf.minimum(self.training.average_decay, (1 + passed) / (10 + passed))
             state["average"].assign_sub((1 - left) * (state["average"] - state["weights"]))
         return loss, norm, logits
+
+    def _in_parts(self, image: Any, seed: Any, target: Any) -> tuple[Any, Any, Any]:
+        """Loss, gradient and logits of a batch; of one part of it after the other, if so configured."""
+        tf, batch = self.tf, image.shape[0]
+        parts = batch // min(self.training.micro_batch or batch, batch)
+        if parts == 1:
+            return self._differentiate(image, seed, target)
+        image, seed, target = (tf.reshape(a, (parts, batch // parts, *a.shape[1:])) for a in (image, seed, target))
+
+        def add(part: Any, loss: Any, gradient: Any, logits: Any) -> tuple[Any, ...]:
+            more_loss, more_gradient, more_logits = self._differentiate(image[part], seed[part], target[part])
+            return (
+                part + 1,
+                loss + more_loss / parts,
+                gradient + more_gradient / parts,
+                logits.write(part, more_logits),
+            )
+
+        nothing = tf.zeros_like(self.state["weights"])
+        _, loss, gradient, logits = tf.while_loop(
+            lambda part, *_: part < parts,
+            add,
+            (0, tf.constant(0.0), nothing, tf.TensorArray(tf.float32, parts)),
+            parallel_iterations=1,  # for want of memory they come one after the other
+        )
+        return loss, gradient, tf.reshape(logits.stack(), (batch, *image.shape[2:]))
+
+    def _differentiate(self, image: Any, seed: Any, target: Any) -> tuple[Any, Any, Any]:
+        with self.tf.GradientTape() as tape:
+            logits = self._logits(self.state["weights"], image, seed)
+            loss = self.tf.reduce_mean(self.tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
+        return loss, tape.gradient(loss, self.state["weights"]), logits
 
     def _logits(self, flat: Any, image: Any, seed: Any) -> Any:
         return seed + update(self._named(flat), image[..., None], seed[..., None], self.precision)[..., 0]
