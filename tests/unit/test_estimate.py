@@ -102,6 +102,20 @@ def test_a_profile_says_how_many_cores_a_rank_has():
     assert Given.of({"mpi": "", "tasks": 1, "workers": 3, "node_cores": 6}).ranks == 3
 
 
+def test_the_trainings_of_a_study_are_counted_by_their_workers(tmp_path):
+    experiment = experiment_of(
+        tmp_path,
+        training={"fovs": 1000, "batch_size": 4},
+        study={"figure": "scaling", "matrix": [{"workers": [1, 8]}, {"training.fovs": [500]}], "seeds": [1, 2, 3]},
+    )
+    found = [one for one in estimate.stages(experiment, RATES, 0.001) if one.rule == "study_cell"]
+    assert [(one.workers, one.jobs, one.tasks) for one in found] == [(1, 3, 250), (8, 3, 250), (1, 3, 125)]
+    profile = {"study_cell": {"mpi": "srun", "tasks_a_node": 4, "nodes": 0, "node_cores": 32}}
+    assert [(one.given(profile).nodes, one.given(profile).cores) for one in found[:2]] == [(1, 32.0), (2, 8.0)]
+    rules = {one.rule for one in estimate.stages(experiment, RATES, 0.001)}
+    assert rules == {"ingest_image", "ingest_labels", "partitions", "coordinates", "study_cell"}
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 

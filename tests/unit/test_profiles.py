@@ -156,10 +156,10 @@ def test_ranks_have_hardware_threads_of_their_own_on_polaris(rule):
 
 
 def test_slurm_finds_the_nodes_of_a_studys_cell():
-    assert resources("slurm", "study_cell")["nodes"] == 0
+    assert profile("slurm")["set-resources"]["study_cell"]["nodes"] == 0
 
 
-@pytest.mark.parametrize("rule", profile("slurm")["set-threads"].keys() - {"study_cell"})
+@pytest.mark.parametrize("rule", profile("slurm")["set-threads"])
 def test_ranks_fill_the_nodes_of_estimates_on_slurm(rule):
     asked = resources("slurm", rule)
     assert asked["tasks"] * profile("slurm")["set-threads"][rule] == asked["nodes"] * asked["node_cores"]

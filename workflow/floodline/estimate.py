@@ -10,6 +10,7 @@ What it does not know: how long jobs wait in the queue, and how fast the file sy
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from floodline.config import Config
+from floodline.config import Config, cells
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
+from floodline.ffn.network import layers
 from floodline.geometry import Box, triple
 from floodline.manifest import read_block, read_json
 from floodline.schedulers import limits
+from floodline.schedulers.commands import with_nodes
 from floodline.volumes.sources import open_source
 
 CALLS = {"reference": 0.85, "efficient": 0.21}
@@ -114,6 +117,13 @@ class Stage:
     written: float
     """Bytes, of all jobs."""
     on_ranks: bool = True
+    workers: int | None = None
+    """Of a study's cell; None: as many ranks as the profile gives."""
+
+    def given(self, resources: Mapping[str, Mapping[str, Any]]) -> Given:
+        """What the profile gives it."""
+        own = dict(resources.get(self.rule, {}))
+        return Given.of(own if self.workers is None else with_nodes({**own, "tasks": self.workers}))
 
 
 @dataclass(frozen=True)
@@ -143,20 +153,21 @@ def run(experiment: Experiment, resources: Mapping[str, Mapping[str, Any]]) -> N
     rates = rates_of(experiment)
     calls, calls_from = calls_per_voxel(experiment)
     work = stages(experiment, rates, calls)
-    given = {stage.rule: Given.of(resources.get(stage.rule, {})) for stage in work}
-    lines = [line(stage, given[stage.rule]) for stage in work]
+    given = [stage.given(resources) for stage in work]
+    lines = [line(stage, one) for stage, one in zip(work, given, strict=True)]
     print(table(lines))
     print(
         f"\nCores at {', '.join(f'{rate:.3g} fields of view a second ({name})' for name, rate in rates.items())}; "
         f"{1000 * calls:.3g} network calls for a thousand voxels ({calls_from})."
     )
-    asked = [(rule, Given.of(values)) for rule, values in resources.items()]
+    asked = [(rule, Given.of(values)) for rule, values in resources.items() if rule != "study_cell"]
+    asked += [(stage.rule, one) for stage, one in zip(work, given, strict=True) if stage.workers]
     refusals = [sentence for rule, one in asked if (sentence := refusal(rule, one))]
     refusals += [
         f"{stage.rule}: one process needs {_number(one.seconds / 3600)} h, and its job ends after "
-        f"{_number((given[stage.rule].minutes or 0) / 60)} h, and would begin anew: give it more time."
-        for stage, one in zip(work, lines, strict=True)
-        if not stage.on_ranks and one.seconds > given[stage.rule].usable_seconds
+        f"{_number((has.minutes or 0) / 60)} h, and would begin anew: give it more time."
+        for stage, one, has in zip(work, lines, given, strict=True)
+        if not stage.on_ranks and one.seconds > has.usable_seconds
     ]
     if refusals:
         raise FloodlineError(" ".join(refusals))
@@ -204,7 +215,7 @@ def calls_per_voxel(experiment: Experiment) -> tuple[float, str]:
 
 
 def stages(experiment: Experiment, rates: Mapping[str, float], calls: float) -> list[Stage]:
-    """What each rule has to do, in order.
+    """What each rule has to do, in order; of a study, what its trainings need and they themselves.
 
     Args:
         rates: fields of view a second of a core.
@@ -215,8 +226,10 @@ def stages(experiment: Experiment, rates: Mapping[str, float], calls: float) -> 
     volume = source.box if config.image.crop_xyz is None else Box.of(config.image.crop_xyz)
     voxels, image = volume.voxels, volume.voxels * np.dtype(source.dtype).itemsize
     segmentation = SEGMENTATION_BYTES * voxels
-    layers = 2 * segmentation + image
-    pyramid = replace(_alone("pyramid", voxels, layers, layers / 7), jobs=3 if config.labels is None else 4)
+    if config.study is not None:
+        return [_boxwise("ingest_image", voxels, image, image), *_training(config, volume, rates)]
+    stored = 2 * segmentation + image
+    pyramid = replace(_alone("pyramid", voxels, stored, stored / 7), jobs=3 if config.labels is None else 4)
     return [
         _boxwise("ingest_image", voxels, image, image),
         *_training(config, volume, rates),
@@ -241,8 +254,35 @@ def _training(config: Config, volume: Box, rates: Mapping[str, float]) -> list[S
         _boxwise("ingest_labels", labelled, 8 * labelled, stored),
         _boxwise("partitions", used, 2 * stored, used),
         _alone("coordinates", used, 2 * used, 0),
-        Stage("train_network", 1, ceil(config.training.fovs / batch), batch / rates["training"], stored, 0),
+        *(
+            _cells(config, rates["training"], stored)
+            if config.study is not None
+            else [Stage("train_network", 1, ceil(config.training.fovs / batch), batch / rates["training"], stored, 0)]
+        ),
     ]
+
+
+def _cells(config: Config, rate: float, read: float) -> list[Stage]:
+    """The trainings of a study, those of equally many workers and equal work together.
+
+    Args:
+        rate: fields of view a second of a core with the study's own network; a cell's takes its share of the weights.
+    """
+    found: Counter[tuple[int, int, float]] = Counter()
+    for cell in cells(config).values():
+        training = cell.config.training
+        assert training is not None
+        steps = cell.workers * training.steps if training.steps else ceil(training.fovs / training.batch_size)
+        seconds = training.batch_size / rate * _weights(cell.config) / _weights(config)
+        found[cell.workers, steps, seconds] += 1
+    return [
+        Stage("study_cell", jobs, steps, seconds, jobs * read, 0, workers=workers)
+        for (workers, steps, seconds), jobs in found.items()
+    ]
+
+
+def _weights(config: Config) -> int:
+    return sum(prod(kernel) for _, kernel in layers(config.network))
 
 
 def _flooding(config: Config, volume: Box, image_bytes: float, rate: float, calls: float) -> list[Stage]:
@@ -283,7 +323,7 @@ def line(stage: Stage, given: Given) -> Line:
     """How long a stage takes, and in how many jobs."""
     ranks = given.ranks if stage.on_ranks else 1
     # A stage that is one process, or works box by box, computes with one core of a rank; the network takes them all.
-    cores = given.cores if stage.rule in ("train_network", "flood") else 1.0
+    cores = given.cores if stage.rule in ("train_network", "study_cell", "flood") else 1.0
     seconds = STARTING_SECONDS + ceil(stage.tasks / ranks) * stage.core_seconds / cores
     times = ceil(seconds / given.usable_seconds) if stage.on_ranks and given.minutes else 1
     return Line(

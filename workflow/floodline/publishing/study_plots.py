@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from floodline.publishing.curves import COLOURS, INK, STYLES, plot
 
@@ -14,7 +15,7 @@ SMOOTH = 5
 """Rows of a log that a running mean takes together."""
 
 WORST_SHOWN = 0.8
-"""Where the colours of learning rates end: relative to the best score of a column."""
+"""Where the colours of learning rates end at the latest: relative to the best score of a column."""
 
 
 def learning_rates(found: Findings) -> bytes:
@@ -24,8 +25,9 @@ def learning_rates(found: Findings) -> bytes:
     best = np.array([(c["n"], c["best_rate"]) for c in found["columns"] if c["best_rate"]])
     with plot(5.6, 3.8) as (axes, buffer):
         known = np.array([point for point in points if point[2] is not None], float).reshape(-1, 3)
+        lowest = max(WORST_SHOWN, known[:, 2].min(initial=1.0))
         drawn = axes.scatter(
-            known[:, 0], known[:, 1], c=known[:, 2], s=90.0, cmap="viridis", vmin=WORST_SHOWN, vmax=1, zorder=3
+            known[:, 0], known[:, 1], c=known[:, 2], s=90.0, cmap="viridis", vmin=lowest, vmax=1, zorder=3
         )
         label = f"{found['score'].replace('_', ' ')}, relative to the best of the column"
         axes.figure.colorbar(drawn, ax=axes, label=label, extend="min")
@@ -45,7 +47,7 @@ def learning_rates(found: Findings) -> bytes:
         axes.set(xscale="log", yscale="log", ylabel="learning rate after the warm-up")
         axes.set_xlabel(found["by"].replace("_", " "))
         _whole_numbers(axes, counts)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5, handlelength=1.4, columnspacing=1)
     return buffer.getvalue()
 
 
@@ -95,6 +97,10 @@ def knee(found: Findings) -> bytes:
             axes.plot(2 * one["steps"], 2 * one["fovs"], "D", color=COLOURS[1], label=f"knee: {one['batch']:.0f}")
             axes.legend(fontsize=8)
         axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="fields of view")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     return buffer.getvalue()
 
 
