@@ -59,6 +59,7 @@ def write_floods(
     segmentations: dict[Box, np.ndarray],
     overlaps: dict[Box, list[tuple[int, int, int]]] | None = None,
     qprob: int = 200,
+    candidates: dict[Box, np.ndarray] | None = None,
 ) -> None:
     """Write a block for every sub-volume, and the manifest."""
     entries = []
@@ -72,6 +73,7 @@ def write_floods(
             {
                 "segmentation": segmentation,
                 "qprob": np.where(segmentation > 0, qprob, 0).astype(np.uint8),
+                **of_candidates((candidates or {}).get(box, np.zeros_like(segmentation))),
                 "origins": np.array([(one, *start) for one, start in zip(ids, starts, strict=True)]).reshape(-1, 4),
                 "calls": np.ones(len(ids), np.int64),
                 "sizes": sizes,
@@ -80,6 +82,12 @@ def write_floods(
         )
         entries.append({"box_xyz": box.corners, "file": f"blocks/{experiment.block(box).name}"})
     write_json(experiment.manifest("inference"), {"parameters": "made by hand", "blocks": entries})
+
+
+def of_candidates(candidates: np.ndarray) -> dict[str, np.ndarray]:
+    """Candidates of a sub-volume (z, y, x; 0: none) as they lie in a block."""
+    voxels = np.flatnonzero(candidates)
+    return {"candidate_voxels": voxels, "candidate_ids": candidates.ravel()[voxels].astype(np.int32)}
 
 
 def same_up_to_ids(a: np.ndarray, b: np.ndarray) -> bool:

@@ -357,12 +357,14 @@ def prepared(
     segmentation: np.ndarray,
     image: np.ndarray,
     overlaps: tuple[tuple[int, int, int], ...] = (),
+    candidates: np.ndarray | None = None,
     **agglomeration: object,
 ) -> Experiment:
     """An experiment of one sub-volume, whose supervoxels are the objects of a segmentation."""
     experiment = make_experiment(folder, image, to_xyz(image.shape), (1, 1, 1), agglomeration=agglomeration)
     (box,) = experiment.subvolumes
-    write_floods(experiment, {box: segmentation}, {box: list(overlaps)})
+    weaker = None if candidates is None else {box: candidates}
+    write_floods(experiment, {box: segmentation}, {box: list(overlaps)}, candidates=weaker)
     assembly.run(experiment)
     return experiment
 
@@ -503,6 +505,21 @@ def test_no_supervoxels_make_no_neurons(tmp_path):
     assert not agglomerate(experiment).any()
     assert json.loads(experiment.manifest("neurons").read_text())["neurons"] == 0
     assert pd.read_parquet(experiment.agglomeration / "mapping.parquet").empty
+
+
+def test_neurons_take_their_candidates_first_and_then_the_nearest_voxels(tmp_path):
+    labels, image = two_slabs(60)
+    candidates = np.zeros_like(labels)
+    candidates[2, 3, 8], candidates[2, 3, 9] = 9, 9  # beside 3, but the flood of 9 held both
+    plain = agglomerate(prepared(tmp_path / "plain", labels, image, candidates=candidates))
+    assert (plain[:, :, 8:10] == 0).all()
+    wanted = {"candidates": True}
+    taken = agglomerate(prepared(tmp_path / "taken", labels, image, candidates=candidates, grow=wanted))
+    assert set(np.unique(taken[2, 3, 8:]).tolist()) == {taken[2, 3, 17]}
+    assert (taken > 0).sum() == (plain > 0).sum() + 2
+    grown = agglomerate(prepared(tmp_path / "grown", labels, image, candidates=candidates, grow=wanted | {"voxels": 1}))
+    assert grown[2, 3, 8] == grown[0, 0, 9] == grown[2, 3, 17]
+    assert grown[0, 0, 8] == grown[0, 0, 0] != grown[0, 0, 17]
 
 
 # --- missing inputs --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import cc3d
 import numpy as np
 import pandas as pd
 import pytest
-from floods import make_experiment, same_up_to_ids, write_floods
+from floods import make_experiment, of_candidates, same_up_to_ids, write_floods
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
@@ -85,7 +85,12 @@ def assemble_in_memory(
 
 def store_of(boxes: list[Box], pieces: dict[Box, np.ndarray]) -> BlockStore:
     return BlockStore(
-        boxes, lambda index: {"segmentation": pieces[boxes[index]], "qprob": np.ones(boxes[index].shape_zyx, np.uint8)}
+        boxes,
+        lambda index: {
+            "segmentation": pieces[boxes[index]],
+            "qprob": np.ones(boxes[index].shape_zyx, np.uint8),
+            **of_candidates(np.zeros(boxes[index].shape_zyx, np.int32)),
+        },
     )
 
 
@@ -414,6 +419,27 @@ def test_a_voxel_is_written_by_the_deepest_subvolume_that_segmented_it(tmp_path)
     assert report(experiment)["labelled_voxels"] == 4 * 4 * 16 - 1
     probability = Layer.open(experiment.layer("flood_probability")).read(experiment.image_box)
     assert ((probability > 0) == (supervoxels > 0)).all()
+
+
+def test_a_candidate_is_of_the_deepest_subvolume_that_has_one_where_none_segmented_the_voxel(tmp_path):
+    experiment = make_experiment(tmp_path, np.zeros((4, 4, 16), np.uint8), (10, 4, 4), (4, 1, 1))
+    lower_box, upper_box = experiment.subvolumes
+    lower, upper = np.zeros(lower_box.shape_zyx, int), np.zeros(upper_box.shape_zyx, int)
+    lower[:, 0], upper[:, 0] = 1, 5  # one object on either side of the overlap, x 6..10
+    lower[:, 3], upper[:, 3] = 2, 6
+    weaker = {lower_box: np.zeros_like(lower), upper_box: np.zeros_like(upper)}
+    weaker[lower_box][0, 1, 5:10] = 1
+    weaker[upper_box][0, 1, :3] = 6  # x 6..8
+    weaker[upper_box][0, 2, 3] = 6
+    write_floods(experiment, {lower_box: lower, upper_box: upper}, candidates=weaker)
+    supervoxels = assembled(experiment)
+    one, other = supervoxels[0, 0, 0], supervoxels[0, 3, 0]
+    found = Layer.open(experiment.layer("candidates")).read(experiment.image_box)
+    expected = np.zeros_like(found)
+    expected[0, 1, 5:8], expected[0, 1, 8] = one, other  # the overlap is cut at 8
+    expected[0, 1, 9] = one  # the deeper one has none
+    expected[0, 2, 9] = other
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_parts_that_a_contradiction_cuts_off_are_counted(tmp_path):

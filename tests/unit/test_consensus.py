@@ -95,6 +95,8 @@ def result_of(segmentation: np.ndarray, origins: list, overlaps: list, initial: 
     return Result(
         segmentation=segmentation.astype(np.int32),
         qprob=np.where(segmentation > 0, 200, 0).astype(np.uint8),
+        candidate_voxels=np.flatnonzero(segmentation == 0),
+        candidate_ids=np.resize(np.unique(segmentation[segmentation > 0]), (segmentation == 0).sum()).astype(np.int32),
         origins=np.array(origins, np.int32).reshape(-1, 4),
         calls=np.arange(len(origins)) + 10,
         overlaps=np.array(overlaps, np.int64).reshape(-1, 3),
@@ -115,6 +117,9 @@ def test_what_a_block_holds_is_of_the_objects_that_are_left():
     np.testing.assert_array_equal(both.segmentation.ravel(), np.repeat([1, 0, 2, 0], [4, 2, 8, 6]))
     np.testing.assert_array_equal(both.qprob > 0, both.segmentation > 0)
     np.testing.assert_array_equal(both.origins, origins[:2])
+    assert forward.candidate_ids.tolist() == [1, 2, 3, 1]
+    assert both.candidate_voxels.tolist() == [17], "only 2 stays whole"
+    assert both.candidate_ids.tolist() == [2]
     assert both.calls.tolist() == [10, 11]
     assert both.object_seconds.tolist() == [0.5, 1.5]
     assert both.overlaps.tolist() == [[2, 1, 4]], "no more than is left of the earlier object"

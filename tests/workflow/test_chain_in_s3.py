@@ -24,7 +24,7 @@ from floodline.volumes.sources import open_source
 
 SIZE_XYZ = (72, 64, 56)
 EXPORT = f"s3://{BUCKET}/exports/neurons.ome.zarr"
-LAYERS = ("image", "labels", "supervoxels", "flood_probability", "neurons")
+LAYERS = ("image", "labels", "supervoxels", "flood_probability", "candidates", "neurons")
 
 
 def source(name: str, array: np.ndarray, kind: Kind) -> dict[str, str]:

@@ -55,7 +55,7 @@ and skeletons are assumed. Much depends on the data, so these say the order of m
 SEGMENTATION_BYTES = 0.2
 """Of a voxel of a segmentation layer, as stored; measured on the same volume."""
 BLOCK_BYTES = 5
-"""Of a voxel of a block: id 4, probability 1."""
+"""Of a voxel of a block: id 4, probability 1. Candidates of free voxels are a few per cent more."""
 BOX_SIDE = 256
 """Voxels that the stages that work box by box take at once along each axis."""
 STARTING_SECONDS = 20.0

@@ -53,7 +53,7 @@ class Experiment:
         return cells[self.run].config
 
     def layer(self, name: str) -> Path | str:
-        """Folder or URL of a layer: image, labels, supervoxels, flood_probability or neurons."""
+        """Folder or URL of a layer: image, labels, supervoxels, flood_probability, candidates or neurons."""
         if self.config.storage.layers is None:
             return self.folder / name
         return f"{self.config.storage.layers.rstrip('/')}/{self.config.name}/{name}"

@@ -83,6 +83,10 @@ class _Worker:
         return Layer.open(self.experiment.layer("image"))
 
     @cached_property
+    def candidates(self) -> Layer:
+        return Layer.open(self.experiment.layer("candidates"))
+
+    @cached_property
     def mapping(self) -> tuple[np.ndarray, np.ndarray]:
         """Supervoxels, and the neuron of each."""
         table = read_table(_mapping(self.experiment))
@@ -97,6 +101,8 @@ def _relabel(box: Box, worker: _Worker) -> Arrays:
     halo_xyz = (most_steps,) * 3 if wanted.along == "image" else to_xyz(halo_zyx(wanted.voxels, spacing))
     outer = box.grown(halo_xyz).intersection(worker.supervoxels.box)
     labels = worker.supervoxels.read(outer)
+    if wanted.candidates:
+        labels = np.where(labels == 0, worker.candidates.read(outer), labels)
     missing = np.setdiff1d(labels, np.append(worker.mapping[0], np.uint64(0)))
     if len(missing):
         raise FloodlineError(

@@ -2,7 +2,8 @@
 
 1. Every overlap of neighbours is compared (matching.py): which objects are one, by a symmetric rule.
 2. Union-find over all joined pairs numbers the supervoxels (joining.py).
-3. The volume is written box by box (writing.py), into `supervoxels/`, and beside it `flood_probability/`.
+3. The volume is written box by box (writing.py), into `supervoxels/`, and beside it `flood_probability/` and
+   `candidates/`.
 4. Two tables go with it: `pieces.parquet`, which object of which sub-volume is which supervoxel, and
    `overlaps.parquet`, where floods covered one another (evidence.py). The manifest comes last.
 
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 LAYERS: tuple[tuple[str, str, Literal["image", "segmentation"]], ...] = (
     ("supervoxels", "uint64", "segmentation"),
     ("flood_probability", "uint8", "image"),
+    ("candidates", "uint64", "segmentation"),
 )
 
 WRITTEN_AT_ONCE = 256
@@ -48,7 +50,7 @@ WRITTEN_AT_ONCE = 256
 
 
 def run(experiment: Experiment, workers: int = 1) -> None:
-    """Write `supervoxels/` and `flood_probability/` from the block store.
+    """Write `supervoxels/`, `flood_probability/` and `candidates/` from the block store.
 
     Args:
         workers: processes that work side by side where there is no launcher.
@@ -97,7 +99,8 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
             "box_xyz": experiment.image_box.corners,
             "voxel_size_nm_xyz": read_json(experiment.manifest("image"))["voxel_size_nm_xyz"],
         }
-        write_json(experiment.manifest("flood_probability"), {**common, "dtype": "uint8"})
+        for name, dtype, _ in LAYERS[1:]:
+            write_json(experiment.manifest(name), {**common, "dtype": dtype})
         write_json(
             experiment.manifest("supervoxels"),
             {**common, "dtype": "uint64", **written, "assembly": {"subvolumes": len(grid.boxes), **joining.counts}},
@@ -160,9 +163,10 @@ def _as_match(found: Arrays) -> Match:
 
 
 def _paint(box: Box, names: Names, worker: _Worker) -> Arrays:
-    """Write a box of both layers, and say what the manifest counts."""
+    """Write a box of all layers, and say what the manifest counts."""
     painted = paint(box, worker.grid, worker.store, names)
-    for layer, voxels in zip(worker.layers, (painted.supervoxels, painted.probability), strict=True):
+    arrays = (painted.supervoxels, painted.probability, painted.candidates)
+    for layer, voxels in zip(worker.layers, arrays, strict=True):
         layer.write(box, voxels)
     return BoxParts.of(painted.supervoxels).arrays() | {"contradicted": np.array(painted.contradicted)}
 
@@ -170,7 +174,7 @@ def _paint(box: Box, names: Names, worker: _Worker) -> Arrays:
 def _write_layers(
     experiment: Experiment, grid: Grid, pieces: Pieces, joining: Joining, todo: Steps[_Worker]
 ) -> dict[str, int]:
-    """Write both layers; what is said about them in the manifest."""
+    """Write the layers; what is said about them in the manifest."""
     chunk_size_xyz = experiment.config.storage.chunk_size_xyz
     if not todo.has_begun("paint"):
         for name, dtype, kind in LAYERS:

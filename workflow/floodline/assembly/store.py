@@ -24,7 +24,8 @@ class BlockStore:
 
     Args:
         boxes: the sub-volumes.
-        read: gives the arrays of a sub-volume, by its index; at least `segmentation`, `qprob` and `overlaps`.
+        read: gives the arrays of a sub-volume, by its index; at least `segmentation`, `qprob`, `candidate_voxels`,
+            `candidate_ids` and `overlaps`.
     """
 
     def __init__(self, boxes: Sequence[Box], read: Callable[[int], Block]) -> None:
@@ -53,6 +54,17 @@ class BlockStore:
     def qprob(self, index: int, box: Box) -> np.ndarray:
         """Quantised flood probability inside a box that the sub-volume holds, uint8 z, y, x; 0 is never visited."""
         return self.block(index)["qprob"][box.slices_zyx(self.boxes[index].start_xyz)]
+
+    def candidates(self, index: int, box: Box) -> np.ndarray:
+        """Objects that nearly hold a free voxel, inside a box that the sub-volume holds, int32 z, y, x; 0 is none."""
+        block, whole = self.block(index), self.boxes[index]
+        places = np.stack(np.unravel_index(block["candidate_voxels"], whole.shape_zyx), axis=1)
+        inner = box.slices_zyx(whole.start_xyz)
+        places -= [part.start for part in inner]
+        inside = ((places >= 0) & (places < box.shape_zyx)).all(axis=1)
+        found = np.zeros(box.shape_zyx, np.int32)
+        found[tuple(places[inside].T)] = block["candidate_ids"][inside]
+        return found
 
 
 def _read(experiment: Experiment, box: Box, parameters: str) -> Block:

@@ -83,6 +83,11 @@ class Solver(Model):
 class Grow(Model):
     """Neurons in unsegmented space."""
 
+    candidates: bool = key(
+        "Whether unsegmented voxels first go to the object whose flood held them most probable, though not probable "
+        "enough to be a part of it (inference.flood.candidate_threshold).",
+        False,
+    )
     voxels: Annotated[float, Field(ge=0)] = key(
         "Unsegmented voxels take the nearest neuron within this distance, in voxels of the finest axis.", 0.0
     )

@@ -16,6 +16,7 @@ from floodline.geometry import Triple, to_zyx, triple
 
 # A voxel below this logit (probability 1/2) is a "no", which the disco rule never lets turn into a "yes".
 UNDECIDED = np.float32(0)
+FAILED = -1  # in the segmentation, where a seed failed
 CERTAIN = 255  # the highest quantised probability
 
 
@@ -40,8 +41,9 @@ class Canvas:
     Attributes:
         image: grey values as stored (uint8); normalised patch by patch, which costs less than a float32 copy.
         seed: float32 logits of the object being flooded; NaN = not visited.
-        segmentation: int32; 0 = free, -1 = a seed failed here, > 0 = id of an object.
-        qprob: uint8 quantised probability of the object that owns the voxel.
+        segmentation: int32; > 0 = id of an object; 0 and below = free. Of a free voxel, -1 = a seed failed here, and
+            -1 - id = its candidate, the object whose flood held it most probable.
+        qprob: uint8 quantised probability of the object that owns the voxel, or of its candidate.
         restriction: where floods may not go.
     """
 
@@ -67,6 +69,7 @@ class Canvas:
         self.pad = logit_of(options.pad_value)
         self.move = logit_of(options.move_threshold)
         self.segment = logit_of(options.segment_threshold)
+        self.candidate = logit_of(options.candidate_threshold)
         self.disco = options.disco_seed_threshold
 
     def clear(self) -> None:
@@ -95,6 +98,27 @@ class Canvas:
         """Voxels of a window that the object being flooded holds, others' included; boolean."""
         with np.errstate(invalid="ignore"):
             return self.seed[window] >= self.segment
+
+    def claim(self, window: tuple[slice, slice, slice], identifier: int) -> None:
+        """Give the free voxels of a window that the object being flooded holds its id, and note it where it is weaker.
+
+        The candidate of a free voxel is the object with the highest quantised probability; of equal ones the first.
+        """
+        segmentation, qprob = self.segmentation[window], self.qprob[window]
+        mask = self.mask(window) & (segmentation <= 0)
+        segmentation[mask] = identifier
+        qprob[mask] = quantise(self.seed[window][mask])
+        with np.errstate(invalid="ignore"):
+            weak = (self.seed[window] >= self.candidate) & (segmentation <= 0) & (segmentation != FAILED)
+        found = quantise(self.seed[window][weak])
+        better = found > qprob[weak]
+        segmentation[weak] = np.where(better, FAILED - identifier, segmentation[weak])
+        qprob[weak] = np.where(better, found, qprob[weak])
+
+    def mark_failed(self, position: Triple) -> None:
+        """Note that a seed failed at a free voxel."""
+        if self.segmentation[position] <= 0:
+            self.segmentation[position], self.qprob[position] = FAILED, 0
 
     def network_input(self, position: Triple) -> tuple[np.ndarray, np.ndarray]:
         """Normalised image and seed logits in the field of view, the unvisited voxels padded; float32 copies."""

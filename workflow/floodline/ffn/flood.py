@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from floodline.config import Flood
-from floodline.ffn.canvas import Canvas, logit_of, quantise
+from floodline.ffn.canvas import Canvas, logit_of
 from floodline.ffn.movement import Frontier
 from floodline.geometry import Triple, to_zyx, triple
 
@@ -131,7 +131,7 @@ class Floods:
             return False
         near = tuple(slice(max(p - d, 0), p + d + 1) for p, d in zip(start, self.boundary, strict=True))
         if (canvas.segmentation[near] > 0).any():
-            canvas.segmentation[start] = -1
+            canvas.mark_failed(start)
             self.counts["seeds_near_a_segment"] += 1
             return False
         return True
@@ -206,17 +206,14 @@ class Floods:
             return
         identifier = self.kept + len(self.segments) + 1
         for window in flood.visited_slabs(canvas):
-            mask = canvas.mask(window) & (canvas.segmentation[window] <= 0)
-            canvas.segmentation[window][mask] = identifier
-            canvas.qprob[window][mask] = quantise(canvas.seed[window][mask])
+            canvas.claim(window, identifier)
         self.segments.append(
             Segment(identifier, start, flood.calls, flood.seconds, size, tuple(sorted(overlaps.items())))
         )
 
     def _fail(self, start: Triple, reason: str) -> None:
         self.counts[reason] += 1
-        if self.canvas.segmentation[start] == 0:
-            self.canvas.segmentation[start] = -1
+        self.canvas.mark_failed(start)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that `restore` needs, as arrays."""

@@ -12,6 +12,7 @@ from scipy import ndimage
 from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
+from floodline.ffn.canvas import FAILED
 from floodline.ffn.seeds import EDGE_SIGMA, TIE_BREAKING_SCALE, TIE_BREAKING_STATE, inside, local_maxima, peaks
 from floodline.geometry import Box, to_zyx
 from floodline.manifest import read_block, read_json
@@ -27,7 +28,7 @@ class Ground:
         box: where the sub-volume lies, x, y, z.
         image: grey values; z, y, x, as all arrays.
         mean: of the normalisation, as is `stddev`.
-        segmentation: objects (> 0), places where floods failed (-1), free space (0).
+        segmentation: objects (> 0), places where floods failed (FAILED), free space (all others).
         masked: boolean, where no flood may start; None: nowhere.
     """
 
@@ -142,7 +143,7 @@ def fill_empty_space(segmentation: np.ndarray) -> np.ndarray:
     """
     import edt
 
-    empty = segmentation == 0
+    empty = (segmentation <= 0) & (segmentation != FAILED)
     return local_maxima(edt.edt(empty, black_border=bool(empty.all())), min_distance=2, threshold=0.5)
 
 

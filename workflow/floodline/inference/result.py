@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from floodline.ffn.canvas import FAILED
 from floodline.inference.passes import Pass
 from floodline.segmentation.sizes import label_sizes
 
@@ -20,6 +21,8 @@ class Result:
     Attributes:
         segmentation: int32 ids, 0 for background.
         qprob: uint8, quantised probability of the object that owns the voxel.
+        candidate_voxels: (k,) int64, rising: free voxels that an object nearly holds, as indices into the flat array.
+        candidate_ids: (k,) int32: that object.
         origins: (n, 4) int32: id, and z, y, x of the seed, of every object that grew from one.
         calls: (n,) int64: calls of the network for each row of `origins`.
         overlaps: (m, 3) int64: an object, an earlier one, and the voxels of the first one's flood that the earlier one
@@ -32,6 +35,8 @@ class Result:
 
     segmentation: np.ndarray
     qprob: np.ndarray
+    candidate_voxels: np.ndarray
+    candidate_ids: np.ndarray
     origins: np.ndarray
     calls: np.ndarray
     overlaps: np.ndarray
@@ -45,12 +50,17 @@ class Result:
         """The result of a pass that has ended, whose arrays it takes over."""
         floods = done.floods
         segments = floods.segments
-        segmentation = floods.canvas.segmentation
+        segmentation, qprob = floods.canvas.segmentation, floods.canvas.qprob
+        voxels = np.flatnonzero(segmentation < FAILED)
+        ids = FAILED - segmentation.ravel()[voxels]
+        qprob.ravel()[voxels] = 0
         np.maximum(segmentation, 0, out=segmentation)
         overlaps = [(segment.id, earlier, voxels) for segment in segments for earlier, voxels in segment.overlaps]
         return cls(
             segmentation=segmentation,
-            qprob=floods.canvas.qprob,
+            qprob=qprob,
+            candidate_voxels=voxels,
+            candidate_ids=ids,
             origins=np.array([(s.id, *s.start) for s in segments], np.int32).reshape(-1, 4),
             calls=np.array([s.calls for s in segments], np.int64),
             overlaps=np.array(overlaps, np.int64).reshape(-1, 3),
@@ -67,6 +77,8 @@ class Result:
         return {
             "segmentation": self.segmentation,
             "qprob": self.qprob,
+            "candidate_voxels": self.candidate_voxels,
+            "candidate_ids": self.candidate_ids,
             "ids": ids.astype(np.int32),
             "sizes": sizes,
             "origins": self.origins,
@@ -84,7 +96,8 @@ class Result:
     @classmethod
     def from_block(cls, block: Mapping[str, np.ndarray], times: Mapping[str, Any]) -> Self:
         """What `block` and `times` were made of."""
-        names = ("segmentation", "qprob", "origins", "calls", "overlaps", "initial_ids")
+        voxels = ("segmentation", "qprob", "candidate_voxels", "candidate_ids")
+        names = (*voxels, "origins", "calls", "overlaps", "initial_ids")
         return cls(
             **{name: block[name] for name in names},
             counts=Counter(dict(zip(block["count_names"].tolist(), block["counts"].tolist(), strict=True))),
