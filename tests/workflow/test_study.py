@@ -81,7 +81,7 @@ def test_a_study_without_a_study_is_one_sentence(tiny):
 
 def test_an_interrupted_study_goes_on(tmp_path):
     """It is stopped in the middle of its first cell, which goes on from its checkpoint."""
-    run = study(tmp_path, [{RATE: [0.01, 0.02]}], fovs=20_000, checkpoint_fovs=400)
+    run = study(tmp_path, [{RATE: [0.01, 0.02]}], fovs=6000, checkpoint_fovs=200)
     folder = results(run) / "training"
     process = subprocess.Popen(run.command("study", "--cores", "1"), env=run.environment, start_new_session=True)
     cells = [folder / f"learning_rate.base-{rate}_seed-1" for rate in (0.01, 0.02)]
