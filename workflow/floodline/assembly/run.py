@@ -32,9 +32,10 @@ from floodline.assembly.store import BlockStore
 from floodline.assembly.writing import Names, names, paint
 from floodline.experiment import Experiment
 from floodline.geometry import Box, Triple, blocks, triple
-from floodline.manifest import hash_of, hash_of_file, read_json, write_atomically, write_json
+from floodline.manifest import hash_of, hash_of_file, read_json, write_json
 from floodline.segmentation.pairs import read_wishes
 from floodline.steps import Arrays, Steps
+from floodline.tables import write_table
 from floodline.volumes.layer import Layer
 
 logger = logging.getLogger(__name__)
@@ -197,15 +198,11 @@ def _write_layers(
 
 def _write_tables(experiment: Experiment, overlaps: Iterable[pd.DataFrame], pieces: Pieces, joining: Joining) -> None:
     folder = experiment.beside("supervoxels")
-    _write_parquet(folder / "overlaps.parquet", of_supervoxels(overlaps, joining.supervoxel))
+    write_table(folder / "overlaps.parquet", of_supervoxels(overlaps, joining.supervoxel))
     table = {
         "subvolume": pieces.subvolume,
         "id": pieces.id,
         "supervoxel": joining.supervoxel.astype(np.uint64),
         "voxels": pieces.voxels,
     }
-    _write_parquet(folder / "pieces.parquet", pd.DataFrame(table))
-
-
-def _write_parquet(path: Path, table: pd.DataFrame) -> None:
-    write_atomically(path, lambda file: table.to_parquet(file, index=False))
+    write_table(folder / "pieces.parquet", pd.DataFrame(table))

@@ -26,6 +26,7 @@ from floodline.publishing import skeletons
 from floodline.publishing.areas import MARGIN, faces, facing
 from floodline.publishing.sites import Sites
 from floodline.segmentation.relabel import compact
+from floodline.tables import write_table
 from floodline.volumes.layer import Layer
 
 BLOCK_CHUNKS = 2
@@ -51,9 +52,9 @@ def run(experiment: Experiment) -> None:
     ends = pd.concat([contacts["a"], contacts["b"]]).value_counts()
     neurons["contacts"] = neurons["neuron"].map(ends).fillna(0).astype(np.int64)
     neurons = neurons.join(skeleton_lengths(experiment.layer("neurons")), on="neuron")
-    write_atomically(experiment.connectome / "neurons.parquet", lambda file: neurons.to_parquet(file, index=False))
+    write_table(experiment.connectome / "neurons.parquet", neurons)
     _write_graph(experiment.connectome / "contacts.graphml", neurons, contacts)
-    write_atomically(last, lambda file: contacts.to_parquet(file, index=False))
+    write_table(last, contacts)
 
 
 def measure(layer: Layer, gap_nm: float, block_chunks: int = BLOCK_CHUNKS) -> tuple[pd.DataFrame, pd.DataFrame]:

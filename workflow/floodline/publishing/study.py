@@ -125,10 +125,10 @@ def _optimizers(found: Findings, table: pd.DataFrame, curves: pd.DataFrame, floo
 
 
 def _batch_size(found: Findings, table: pd.DataFrame, curves: pd.DataFrame, floods: pd.DataFrame) -> Drawn:
-    rows = curves.merge(table[["cell", "global_batch"]], on="cell").assign(seen=curves["fovs"])
+    rows = curves.merge(table[["cell", "global_batch"]], on="cell")
     figures = [
         (f"F1 against {label}, by global batch", study_plots.batches(found, rows, along, label))
-        for along, label in (("seen", "fields of view seen"), ("seconds", "seconds of training"))
+        for along, label in (("fovs", "fields of view seen"), ("seconds", "seconds of training"))
     ]
     if found["target_f1"] is None:
         return figures, []

@@ -24,6 +24,7 @@ from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks, triple
 from floodline.manifest import write_atomically
 from floodline.publishing.connectome import grow
+from floodline.tables import write_table
 from floodline.volumes.layer import Layer
 from floodline.volumes.sources import Volume, open_source
 
@@ -53,9 +54,9 @@ def run(experiment: Experiment) -> None:
     one, other = sides
     whole = synapses[(synapses[one] > 0) & (synapses[other] > 0) & (synapses[one] != synapses[other])]
     pairs = whole.groupby(list(sides)).size().rename("synapses").reset_index()
-    write_atomically(folder / "synapses.parquet", lambda file: synapses.to_parquet(file, index=False))
+    write_table(folder / "synapses.parquet", synapses)
     _write_graph(folder / "synapses.graphml", pairs, sides)
-    write_atomically(last, lambda file: pairs.to_parquet(file, index=False))
+    write_table(last, pairs)
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -139,9 +139,8 @@ def mean_curves(table: pd.DataFrame, curves: pd.DataFrame, by: str) -> pd.DataFr
     """F1 of training patches, smoothed, at equal fields of view: means over the cells of each value of a column."""
     whole = table.loc[~table["diverged"], ["cell", by]]
     smooth = curves.merge(whole, on="cell")
-    for name in ("f1", "accuracy"):
-        smooth[name] = smooth.groupby("cell")[name].transform(lambda v: v.rolling(SMOOTH, min_periods=1).mean())
-    return smooth.groupby([by, "fovs"], as_index=False)[["f1", "accuracy", "seconds"]].mean()
+    smooth["f1"] = smooth.groupby("cell")["f1"].transform(lambda v: v.rolling(SMOOTH, min_periods=1).mean())
+    return smooth.groupby([by, "fovs"], as_index=False)[["f1", "seconds"]].mean()
 
 
 def checkpoints(table: pd.DataFrame, curves: pd.DataFrame, floods: pd.DataFrame) -> Findings:
