@@ -342,6 +342,7 @@ def test_small_objects_of_the_reference_run_are_repeated_on_the_ground_it_had_pr
         assert [n for _, n in segment.overlaps] == pytest.approx(expected[:, 1], rel=1e-3, abs=2)
 
 
+@pytest.mark.slow  # 1,200 calls of the published network
 def test_the_reference_run_is_repeated_call_by_call(fib25, fib25_image, network):
     image = np.ascontiguousarray(fib25_image[:110, :110, :110])
     options = Flood(policy="reference")
