@@ -21,6 +21,8 @@ if CONFIG.study:
         resources:
             tasks=cell_workers,
             mpi="mpirun",
+            # Speeds are compared: nothing runs beside. The local profile has one of it.
+            quiet_machine=int(CONFIG.study.figure == "scaling"),
         params:
             config=cell_section,
         shell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,11 +17,11 @@ from running import Workflow
 RATE = "training.learning_rate.base"
 
 
-def study(folder: Path, matrix: list[dict], **training: object) -> Workflow:
+def study(folder: Path, matrix: list[dict], figure: str = "learning_rate", **training: object) -> Workflow:
     tree = yaml.safe_load((Path(__file__).parent / "tiny.yaml").read_text())
     tree["sites"]["held_out_xyz"] = [[[48, 0, 0], [72, 64, 56]]]
     tree["training"] |= training
-    tree["study"] = {"figure": "learning_rate", "matrix": matrix, "seeds": [1]}
+    tree["study"] = {"figure": figure, "matrix": matrix, "seeds": [1]}
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(tree, sort_keys=False))
     return Workflow(folder, path)
@@ -71,6 +72,15 @@ def test_a_new_value_runs_only_its_own_cells(done):
 def test_a_changed_training_runs_all_cells_and_nothing_that_they_share(done):
     changed = study(done.folder, [{"workers": [1, 2], RATE: [0.01]}, {RATE: [1000.0]}], clip=0.5)
     assert changed.planned("study") == {"study_cell": 3, "study_table": 1, "report_page": 1, "study": 1}
+
+
+@pytest.mark.parametrize(("figure", "alone"), [("learning_rate", False), ("scaling", True)])
+def test_cells_whose_speeds_are_compared_do_not_run_side_by_side(tmp_path, figure, alone):
+    run = study(tmp_path, [{"workers": [1], RATE: [0.01, 0.02]}], figure)
+    printed = run("study", "--cores", "2")
+    events = re.findall(r"^localrule study_cell:|^Finished jobid: \d+ \(Rule: study_cell\)", printed, re.M)
+    began = ["Finished" not in event for event in events]
+    assert began == ([True, False, True, False] if alone else [True, True, False, False])
 
 
 def test_a_study_without_a_study_is_one_sentence(tiny):
