@@ -60,6 +60,7 @@ def write_floods(
     overlaps: dict[Box, list[tuple[int, int, int]]] | None = None,
     qprob: int = 200,
     candidates: dict[Box, np.ndarray] | None = None,
+    held_together: dict[Box, list[tuple[int, int]]] | None = None,
 ) -> None:
     """Write a block for every sub-volume, and the manifest."""
     entries = []
@@ -78,6 +79,7 @@ def write_floods(
                 "calls": np.ones(len(ids), np.int64),
                 "sizes": sizes,
                 "overlaps": np.array((overlaps or {}).get(box, []), np.int64).reshape(-1, 3),
+                "held_together": np.array((held_together or {}).get(box, []), np.int64).reshape(-1, 2),
             },
         )
         entries.append({"box_xyz": box.corners, "file": f"blocks/{experiment.block(box).name}"})

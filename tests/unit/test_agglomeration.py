@@ -133,8 +133,8 @@ def test_a_contact_over_a_membrane_is_measured_as_it_is():
     table = contacts(box, box, labels, image, np.full_like(image, 200), Measure(2.0, (1, 1, 1), 3, 50.0))
     nodes = pd.DataFrame({"supervoxel": np.array([3, 9], np.uint64), "voxels": [480, 480], "intensity": [0.6, 0.6]})
     overlaps = pd.DataFrame(
-        {"a": np.uint64([3, 3]), "b": np.uint64([9, 9]), "source": ["flood", "neighbour"]}
-        | {"voxels": [48, 144], "covered_a": [0.1, 0.3], "covered_b": [0.2, 0.4]}
+        {"a": np.uint64([3, 3, 3]), "b": np.uint64([9, 9, 9]), "source": ["flood", "neighbour", "pass"]}
+        | {"voxels": [48, 144, 240], "covered_a": [0.1, 0.3, 0.5], "covered_b": [0.2, 0.4, 0.6]}
     )
     (edge,) = features(table, nodes, overlaps, mean=130, stddev=50).to_dict("records")
     assert (edge["a"], edge["b"], edge["contact_area"], edge["contact_share"]) == (3, 9, 60, 1)
@@ -144,7 +144,8 @@ def test_a_contact_over_a_membrane_is_measured_as_it_is():
     assert edge["probability_a"] == edge["probability_b"] == pytest.approx(199.5 / 255)
     assert (edge["x"], edge["y"], edge["z"]) == (108, 202, 304)
     assert [edge[name] for name in ("flood_a", "flood_b", "neighbour_a", "neighbour_b")] == [0.1, 0.2, 0.3, 0.4]
-    assert (edge["flood_voxels"], edge["neighbour_voxels"]) == (48, 144)
+    assert (edge["pass_a"], edge["pass_b"]) == (0.5, 0.6)
+    assert (edge["flood_voxels"], edge["neighbour_voxels"], edge["pass_voxels"]) == (48, 144, 240)
 
 
 @pytest.mark.parametrize("x, contrast", [(5, 2), (6, 1), (7, 2), (10, 2), (11, 1), (12, 2)])

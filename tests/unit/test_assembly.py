@@ -492,16 +492,18 @@ def test_tables_say_which_piece_went_where_and_which_floods_covered_what(tmp_pat
     lower, upper = np.zeros(lower_box.shape_zyx, int), np.zeros(upper_box.shape_zyx, int)
     lower[:, :6], lower[:, 6:] = 40, 50
     upper[:] = 60
-    write_floods(experiment, {lower_box: lower, upper_box: upper}, {lower_box: [(50, 40, 60)]})
+    floods, together = {lower_box: [(50, 40, 60)]}, {lower_box: [(40, 50)]}
+    write_floods(experiment, {lower_box: lower, upper_box: upper}, floods, held_together=together)
     supervoxels = assembled(experiment)
     pieces = pd.read_parquet(experiment.layer("supervoxels") / "pieces.parquet").set_index(["subvolume", "id"])
     assert pieces.loc[(0, 40), "supervoxel"] == supervoxels[0, 0, 0]
     assert pieces.loc[(1, 60), "supervoxel"] == supervoxels[0, 0, 15]
-    assert pieces["voxels"].to_dict() == {(0, 40): 4 * 6 * 10, (0, 50): 4 * 6 * 10, (1, 60): 4 * 12 * 10}
+    assert pieces["voxels"].to_dict() == {(0, 40): 240, (0, 50): 240, (1, 60): 480}
     overlaps = pd.read_parquet(experiment.layer("supervoxels") / "overlaps.parquet")
     rows = {(int(r.a), int(r.b), r.source): (r.voxels, r.covered_a, r.covered_b) for r in overlaps.itertuples()}
     assert rows == {
         (1, 2, "flood"): (60, 60 / 240, 60 / (240 + 60)),
+        (1, 2, "pass"): (240, 1.0, 1.0),
         (1, 3, "neighbour"): (4 * 6 * 4, 1.0, 0.5),
         (2, 3, "neighbour"): (4 * 6 * 4, 1.0, 0.5),
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from floodline.experiment import Experiment
-from floodline.inference.consensus import agree
+from floodline.inference.consensus import agree, held_together
 from floodline.inference.result import Result
 from floodline.inference.subvolume import FORWARD, REVERSE, forget_passes
 from floodline.segmentation.consensus import split
@@ -43,9 +45,7 @@ def by_hand(a: np.ndarray, b: np.ndarray, min_size: int) -> np.ndarray:
 
 
 def split_of(a: np.ndarray, b: np.ndarray, min_size: int, whole: int = 0) -> np.ndarray:
-    result = a.copy()
-    split(result, b, min_size, whole)
-    return result
+    return split(a, b, min_size, whole)(a, b)
 
 
 @given(LABELS, LABELS, st.integers(0, 12))
@@ -100,6 +100,7 @@ def result_of(segmentation: np.ndarray, origins: list, overlaps: list, initial: 
         origins=np.array(origins, np.int32).reshape(-1, 4),
         calls=np.arange(len(origins)) + 10,
         overlaps=np.array(overlaps, np.int64).reshape(-1, 3),
+        held_together=np.zeros((0, 2), np.int64),
         initial_ids=np.arange(initial, dtype=np.uint64) + 1000,
         counts=Counter(network_calls=5, attempts=2),
         object_seconds=np.arange(len(origins)) + 0.5,
@@ -117,9 +118,6 @@ def test_what_a_block_holds_is_of_the_objects_that_are_left():
     np.testing.assert_array_equal(both.segmentation.ravel(), np.repeat([1, 0, 2, 0], [4, 2, 8, 6]))
     np.testing.assert_array_equal(both.qprob > 0, both.segmentation > 0)
     np.testing.assert_array_equal(both.origins, origins[:2])
-    assert forward.candidate_ids.tolist() == [1, 2, 3, 1]
-    assert both.candidate_voxels.tolist() == [17], "only 2 stays whole"
-    assert both.candidate_ids.tolist() == [2]
     assert both.calls.tolist() == [10, 11]
     assert both.object_seconds.tolist() == [0.5, 1.5]
     assert both.overlaps.tolist() == [[2, 1, 4]], "no more than is left of the earlier object"
@@ -127,6 +125,41 @@ def test_what_a_block_holds_is_of_the_objects_that_are_left():
     assert both.seconds == 4.0
     block = both.block()
     assert (block["ids"].tolist(), block["sizes"].tolist()) == ([1, 2], [4, 8])
+
+
+def test_candidates_by_hand():
+    """Each voxel has its case: what the passes held and their candidates, and the part that it may go to."""
+    a = np.array([1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0, 0, 0, 3])
+    b = np.array([1, 1, 1, 1, 2, 2, 2, 2, 0, 1, 2, 0, 0, 0, 0])
+    forward, reverse = result_of(a.reshape(1, 3, 5), [], []), result_of(b.reshape(1, 3, 5), [], [])
+    forward = replace(forward, candidate_voxels=np.array([9, 11]), candidate_ids=np.array([2, 1], np.int32))
+    reverse = replace(reverse, candidate_voxels=np.array([11, 12, 14]), candidate_ids=np.array([2, 2, 1], np.int32))
+    both = agree(forward, reverse, 2)
+    # 1 keeps where b has 1; where b has 2 it becomes 4. 2 keeps where b has 2, and 3 goes.
+    assert both.segmentation.ravel().tolist() == [1, 1, 1, 1, 4, 4, 2, 2, 0, 0, 0, 0, 0, 0, 0]
+    candidates = dict(zip(both.candidate_voxels.tolist(), both.candidate_ids.tolist(), strict=True))
+    assert candidates == {
+        8: 2,  # the forward pass held it in 2
+        9: 1,  # the reverse pass held it in its 1, and that is more than the forward pass's candidate
+        10: 2,  # the reverse pass's 2 became 2 and 4, equally large
+        11: 1,  # the forward pass's candidate comes first
+        12: 2,  # the reverse pass's candidate
+        14: 1,  # 3, which held it, has no part; so the reverse pass's candidate
+    }
+    assert both.held_together.tolist() == [[1, 4], [2, 4]], "by the forward pass, and by the reverse pass"
+
+
+@given(LABELS, LABELS, st.integers(0, 5), st.sampled_from([0, 1, 2]))
+def test_parts_that_a_pass_held_together_are_pairs(a, b, min_size, whole):
+    parts = split(a, b, min_size, whole)
+    result = parts(a, b)
+    ids = np.unique(result[result > 0])
+    pairs = [
+        (one, other)
+        for one, other in combinations(ids.tolist(), 2)
+        if any(set(held[result == one]) & set(held[result == other]) - {0} for held in (a, b))
+    ]
+    assert list(map(tuple, held_together(parts).tolist())) == pairs
 
 
 @given(LABELS, LABELS, st.integers(0, 5), st.sampled_from([0, 1, 2]))
@@ -139,7 +172,9 @@ def test_a_block_speaks_of_objects_that_it_holds(a, b, min_size, initial):
     assert block["ids"].tolist() == ids[ids > 0].tolist()
     assert block["sizes"].tolist() == [(block["segmentation"] == i).sum() for i in block["ids"]]
     assert set(block["origins"][:, 0]) <= set(ids) & set(there)
-    assert set(block["overlaps"][:, :2].ravel()) <= set(ids)
+    assert set(block["overlaps"][:, :2].ravel()) | set(block["candidate_ids"]) <= set(ids)
+    assert (block["segmentation"].ravel()[block["candidate_voxels"]] == 0).all()
+    assert (np.diff(block["candidate_voxels"]) > 0).all()
     np.testing.assert_array_equal(block["segmentation"][a <= initial], a[a <= initial])
     assert block["qprob"][block["segmentation"] == 0].sum() == 0
 

@@ -30,7 +30,8 @@ def samples(count: int, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     table = pd.DataFrame({name: rng.uniform(0.1, 1, count) for name in EDGE_COLUMNS})
     table = table.assign(contact_area=rng.integers(10, 5000, count), voxels_a=5000, voxels_b=8000)
-    table[["flood_b", "neighbour_a", "neighbour_b", "flood_voxels", "neighbour_voxels"]] = 0.0
+    others = ["neighbour_a", "neighbour_b", "pass_a", "pass_b", "flood_voxels", "neighbour_voxels"]
+    table[["flood_b", *others]] = 0.0
     table[MEASURED] = np.nan
     evidence = 6 * table["flood_a"] - 8 * table["contrast"] + rng.normal(0, 1, count)
     return table.assign(same=evidence > 0, neuron=rng.integers(0, 40, count), weight=1.0)

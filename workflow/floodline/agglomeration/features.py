@@ -16,6 +16,9 @@ x, y, z                         decision point: the middle of the faces at that 
 flood_a, flood_b                fraction of each that the other one's flood covered, or that its flood gave away to the
                                 other, in one sub-volume
 flood_voxels                    voxels of that
+pass_a, pass_b                  with split consensus: fraction of each that one pass held in one object with the other,
+                                counting as many voxels as the smaller piece has
+pass_voxels                     voxels of that
 neighbour_a, neighbour_b        fraction of each that neighbouring sub-volumes gave to the other, where both segmented
 neighbour_voxels                voxels of that
 
@@ -38,7 +41,7 @@ def features(
     Args:
         pairs: contacts as `contacts.combine` gives them.
         nodes: columns `supervoxel` (rising), `voxels`, `intensity`.
-        overlaps: where floods covered one another: `a`, `b`, `source` ("flood" or "neighbour"), `voxels`,
+        overlaps: where floods covered one another: `a`, `b`, `source` ("flood", "pass" or "neighbour"), `voxels`,
             `covered_a`, `covered_b`.
         mean, stddev: of the image.
     """
@@ -59,7 +62,7 @@ def features(
     edges["gap"] = pairs["gap"]
     for axis in "xyz":
         edges[axis] = np.rint(pairs[axis] / pairs["faces_at_gap"]).astype(np.int64)
-    for source in ("flood", "neighbour"):
+    for source in ("flood", "pass", "neighbour"):
         covered = overlaps[overlaps["source"] == source].rename(
             columns={"covered_a": f"{source}_a", "covered_b": f"{source}_b", "voxels": f"{source}_voxels"}
         )

@@ -45,6 +45,7 @@ def inputs(edges: pd.DataFrame) -> pd.DataFrame:
             "log_voxels_smaller": np.log10(np.maximum(voxels.min(axis=1), 1)),
             "probability_low": edges[["probability_a", "probability_b"]].min(axis=1),
             "overlap": edges[["flood_a", "flood_b", "neighbour_a", "neighbour_b"]].max(axis=1),
+            "one_pass": edges[["pass_a", "pass_b"]].max(axis=1),
             "log_overlap_voxels": np.log10(1 + edges[["flood_voxels", "neighbour_voxels"]].max(axis=1)),
             "iou": floods["iou"],
             "recovers_other_low": recovered.min(axis=1),
@@ -138,7 +139,7 @@ class Model:
 EDGE_COLUMNS = [
     "contact_area", "touching", "contact_share", "contrast", "contrast_q10", "contrast_q90", "intensity", "intensity_a",
     "intensity_b", "probability_a", "probability_b", "voxels_a", "voxels_b", "gap", "flood_a", "flood_b", "neighbour_a",
-    "neighbour_b", "flood_voxels", "neighbour_voxels",
+    "neighbour_b", "pass_a", "pass_b", "flood_voxels", "neighbour_voxels",
 ]  # fmt: skip
 """What `inputs` reads, beside `MEASURED`."""
 

@@ -1,7 +1,8 @@
 """What the floods say about supervoxels that were not joined: whose flood covered whose object.
 
-Two sources say it: inside a sub-volume, voxels of a new object's flood that an earlier object held already ("flood");
-between two sub-volumes, voxels that each gave to another object ("neighbour"). Agglomeration takes both as evidence.
+Three sources say it: inside a sub-volume, voxels of a new object's flood that an earlier object held already ("flood"),
+and, with split consensus, objects that one of the two passes held in one ("pass"); between two sub-volumes, voxels that
+each gave to another object ("neighbour"). Agglomeration takes all as evidence.
 """
 
 from __future__ import annotations
@@ -33,6 +34,19 @@ def flood_overlaps(objects: Objects, overlaps: np.ndarray, first_piece: int) -> 
     later, earlier = objects.index(later), objects.index(earlier)
     flood = objects.sizes + np.bincount(later, shared, len(objects.ids)).astype(np.int64)
     return _table(first_piece + later, first_piece + earlier, shared, flood[later], objects.sizes[earlier], "flood")
+
+
+def pass_overlaps(objects: Objects, held_together: np.ndarray, first_piece: int) -> pd.DataFrame:
+    """The pairs of one sub-volume's objects that one pass held in one; they share as many voxels as the smaller has.
+
+    Args:
+        objects: the sub-volume's objects.
+        held_together: (n, 2): their ids.
+        first_piece: number of the sub-volume's first piece.
+    """
+    a, b = objects.index(held_together.astype(np.int64).reshape(-1, 2)).T
+    sizes = objects.sizes[a], objects.sizes[b]
+    return _table(first_piece + a, first_piece + b, np.minimum(*sizes), *sizes, "pass")
 
 
 def neighbour_overlaps(contacts: Contacts) -> pd.DataFrame:

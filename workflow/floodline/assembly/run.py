@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from floodline import pool, steps
-from floodline.assembly.evidence import flood_overlaps, neighbour_overlaps, of_supervoxels
+from floodline.assembly.evidence import flood_overlaps, neighbour_overlaps, of_supervoxels, pass_overlaps
 from floodline.assembly.grid import Grid, Overlap
 from floodline.assembly.joining import Contacts, Joining, Pieces, join
 from floodline.assembly.matching import Match, Objects, match
@@ -82,9 +82,8 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
     store = BlockStore.open(experiment)
     grid = Grid(store.boxes)
     with Steps(experiment.unfinished("assembly"), _parameters(experiment), hand_out) as todo:
-        found = todo.do("objects", {box.name: partial(_find, index) for index, box in enumerate(grid.boxes)})
-        floods = [(Objects(one["ids"], one["sizes"]), one["overlaps"]) for one in found]
-        objects = [one for one, _ in floods]
+        found = list(todo.do("objects", {box.name: partial(_find, index) for index, box in enumerate(grid.boxes)}))
+        objects = [Objects(one["ids"], one["sizes"]) for one in found]
         matches = todo.do("overlaps", {f"{at.lower}-{at.upper}": _matching(at, objects) for at in grid.overlaps})
         pieces = Pieces.of(objects)
         contacts = Contacts.of([(at, _as_match(one)) for at, one in zip(grid.overlaps, matches, strict=True)], pieces)
@@ -94,8 +93,11 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
         joining = join(pieces, contacts, wanted.through_neighbour, wishes)
         logger.info("%d pieces make %d supervoxels", len(pieces.id), int(joining.supervoxel.max(initial=0)))
         written = _write_layers(experiment, grid, pieces, joining, todo)
-        evidence = [flood_overlaps(*flood, int(first)) for flood, first in zip(floods, pieces.first[:-1], strict=True)]
-        _write_tables(experiment, [*evidence, neighbour_overlaps(contacts)], pieces, joining)
+        evidence = [neighbour_overlaps(contacts)]
+        for own, one, first in zip(objects, found, pieces.first[:-1].tolist(), strict=True):
+            evidence.append(flood_overlaps(own, one["overlaps"], first))
+            evidence.append(pass_overlaps(own, one["held_together"], first))
+        _write_tables(experiment, evidence, pieces, joining)
         common = {
             "box_xyz": experiment.image_box.corners,
             "voxel_size_nm_xyz": read_json(experiment.manifest("image"))["voxel_size_nm_xyz"],
@@ -132,10 +134,15 @@ def _piece_at(store: BlockStore, grid: Grid, pieces: Pieces, place_xyz: Triple) 
 
 
 def _find(index: int, worker: _Worker) -> Arrays:
-    """The objects of a sub-volume, and whose floods covered whose inside it."""
+    """The objects of a sub-volume, and what its floods say about pairs of them."""
     block = worker.store.block(index)
     objects = Objects.of(block["segmentation"])
-    return {"ids": objects.ids, "sizes": objects.sizes, "overlaps": block["overlaps"]}
+    return {
+        "ids": objects.ids,
+        "sizes": objects.sizes,
+        "overlaps": block["overlaps"],
+        "held_together": block["held_together"],
+    }
 
 
 def _matching(at: Overlap, objects: list[Objects]) -> Callable[[_Worker], Arrays]:

@@ -25,7 +25,7 @@ class BlockStore:
     Args:
         boxes: the sub-volumes.
         read: gives the arrays of a sub-volume, by its index; at least `segmentation`, `qprob`, `candidate_voxels`,
-            `candidate_ids` and `overlaps`.
+            `candidate_ids`, `overlaps` and `held_together`.
     """
 
     def __init__(self, boxes: Sequence[Box], read: Callable[[int], Block]) -> None:

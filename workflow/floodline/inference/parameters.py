@@ -10,6 +10,9 @@ from floodline.experiment import Experiment
 from floodline.ffn import precision
 from floodline.manifest import hash_of, hash_of_file, read_json
 
+BLOCK_FORMAT = 2
+"""Counts the changes of what a block holds: one of another format is made again."""
+
 LARGEST_HASHED = 2**30
 """Files beyond it (bytes) are known by their names alone: reading them for every shard would take too long."""
 
@@ -23,6 +26,7 @@ def parameters_of(experiment: Experiment) -> str:
     wanted = experiment.config.inference
     return hash_of(
         {
+            "block_format": BLOCK_FORMAT,
             "inference": wanted.model_dump(mode="json", exclude={"shards", "precision", "checkpoint_seconds"}),
             "masks": [mask.model_dump(mode="json") for mask in _masks(experiment.config)],
             "precision": precision.of_inference(wanted),

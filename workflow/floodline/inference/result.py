@@ -27,6 +27,7 @@ class Result:
         calls: (n,) int64: calls of the network for each row of `origins`.
         overlaps: (m, 3) int64: an object, an earlier one, and the voxels of the first one's flood that the earlier one
             held.
+        held_together: (p, 2) int64: objects that one pass of a consensus held in one, and the other did not.
         initial_ids: (k,): what the objects 1 .. k are called in the initial segmentation.
         counts: seeds tried, skipped or failed, by reason, and calls of the network.
         object_seconds: (n,) float64: time for each row of `origins`.
@@ -40,6 +41,7 @@ class Result:
     origins: np.ndarray
     calls: np.ndarray
     overlaps: np.ndarray
+    held_together: np.ndarray
     initial_ids: np.ndarray
     counts: Counter[str]
     object_seconds: np.ndarray
@@ -64,6 +66,7 @@ class Result:
             origins=np.array([(s.id, *s.start) for s in segments], np.int32).reshape(-1, 4),
             calls=np.array([s.calls for s in segments], np.int64),
             overlaps=np.array(overlaps, np.int64).reshape(-1, 3),
+            held_together=np.zeros((0, 2), np.int64),
             initial_ids=initial_ids,
             counts=Counter({"network_calls": 0, **floods.counts}),
             object_seconds=np.array([s.seconds for s in segments], np.float64),
@@ -84,6 +87,7 @@ class Result:
             "origins": self.origins,
             "calls": self.calls,
             "overlaps": self.overlaps,
+            "held_together": self.held_together,
             "initial_ids": self.initial_ids,
             "count_names": np.array(names, dtype="U32"),
             "counts": np.array([self.counts[name] for name in names], dtype=np.int64),
@@ -97,7 +101,7 @@ class Result:
     def from_block(cls, block: Mapping[str, np.ndarray], times: Mapping[str, Any]) -> Self:
         """What `block` and `times` were made of."""
         voxels = ("segmentation", "qprob", "candidate_voxels", "candidate_ids")
-        names = (*voxels, "origins", "calls", "overlaps", "initial_ids")
+        names = (*voxels, "origins", "calls", "overlaps", "held_together", "initial_ids")
         return cls(
             **{name: block[name] for name in names},
             counts=Counter(dict(zip(block["count_names"].tolist(), block["counts"].tolist(), strict=True))),

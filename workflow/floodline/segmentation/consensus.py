@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from floodline.segmentation.contingency import Table, tabulate
+from floodline.segmentation.contingency import tabulate
 
 
-def split(a: np.ndarray, b: np.ndarray, min_size: int, whole: int = 0) -> None:
-    """Split every object of `a`, in place, where `b` does (google/ffn, `split_segmentation_by_intersection`).
+@dataclass(frozen=True)
+class Split:
+    """What becomes of the voxels that an object of `a` and one of `b`, or b's background, share: a row for each pair.
+
+    Rows are sorted by `a`, then `b`; all arrays are (n,) int64.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    voxels: np.ndarray
+    id: np.ndarray
+    """The part's new id; 0 where it is background."""
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The new ids of voxels that have these in the two segmentations."""
+        width = int(self.b.max(initial=0)) + 1
+        keys = self.a * width + self.b  # rising, as the rows are
+        return self.id[np.searchsorted(keys, a.astype(np.int64) * width + b)]
+
+    def heirs(self, parents: np.ndarray) -> np.ndarray:
+        """The largest part of each id of `a`, or of `b`: pass that column. 0 for background and where no part is left.
+
+        Of equally large parts it is the one with the smallest id.
+        """
+        rows = np.flatnonzero((self.id > 0) & (parents > 0))
+        rows = rows[np.lexsort((-self.id[rows], self.voxels[rows]))]
+        heirs = np.zeros(int(parents.max(initial=0)) + 1, np.int64)
+        heirs[parents[rows]] = self.id[rows]  # the last one of an id counts
+        return heirs
+
+
+def split(a: np.ndarray, b: np.ndarray, min_size: int, whole: int = 0) -> Split:
+    """How every object of `a` is split where `b` does (google/ffn, `split_segmentation_by_intersection`).
 
     Of each object of `a`, the part that shares most voxels with one object of `b`, or with b's background, keeps its
     id; among equal ones that of the smallest id of `b` does. Every other part gets a new id above all of `a`'s. Parts
@@ -20,15 +53,6 @@ def split(a: np.ndarray, b: np.ndarray, min_size: int, whole: int = 0) -> None:
         whole: objects 1 .. whole of `a` stay as they are.
     """
     pairs = tabulate(a, b)
-    ids = _new_ids(pairs, min_size, whole)
-    width = int(pairs.b.max(initial=0)) + 1
-    keys = pairs.a.astype(np.int64) * width + pairs.b.astype(np.int64)  # rising, as the pairs are
-    for slice_a, slice_b in zip(a, b, strict=True):
-        slice_a[:] = ids[np.searchsorted(keys, slice_a.astype(np.int64) * width + slice_b)]
-
-
-def _new_ids(pairs: Table, min_size: int, whole: int) -> np.ndarray:
-    """The id of each pair's voxels."""
     a, b = pairs.a.astype(np.int64), pairs.b.astype(np.int64)
     best_first = np.lexsort((b, -pairs.count, a))
     largest = np.zeros(len(a), bool)
@@ -38,4 +62,4 @@ def _new_ids(pairs: Table, min_size: int, whole: int) -> np.ndarray:
     order = np.lexsort((a, b))
     fresh = order[(stays & ~largest)[order]]
     ids[fresh] = a.max(initial=0) + 1 + np.arange(len(fresh))
-    return ids
+    return Split(a, b, pairs.count, ids)
