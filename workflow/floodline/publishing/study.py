@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 
@@ -11,9 +10,9 @@ from floodline.experiment import Experiment
 from floodline.manifest import read_json
 from floodline.publishing import page, study_plots
 from floodline.publishing.page import number
+from floodline.studies.findings import Findings
 from floodline.tables import read_table
 
-Findings = dict[str, Any]
 Drawn = tuple[list[tuple[str, bytes]], list[str]]
 """Captions with their figures, and sentences."""
 

@@ -9,10 +9,8 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from floodline.publishing.curves import COLOURS, INK, STYLES, plot
-
-Findings = dict[str, Any]
-SMOOTH = 5
-"""Rows of a log that a running mean takes together."""
+from floodline.studies.findings import Findings
+from floodline.studies.table import smoothed
 
 WORST_SHOWN = 0.8
 """Where the colours of learning rates end at the latest: relative to the best score of a column."""
@@ -138,8 +136,7 @@ def _whole_numbers(axes: Any, values: np.ndarray) -> None:
 
 def _band(axes: Any, curves: pd.DataFrame, along: str, score: str, label: str, colour: str, style: Any) -> None:
     """The mean of cells at equal fields of view, and from the lowest to the highest."""
-    smooth = curves.groupby("cell")[score].transform(lambda values: values.rolling(SMOOTH, min_periods=1).mean())
-    at = curves.assign(x=curves[along], y=smooth).groupby("fovs").agg(
+    at = curves.assign(x=curves[along], y=smoothed(curves, score)).groupby("fovs").agg(
         x=("x", "mean"), y=("y", "mean"), low=("y", "min"), high=("y", "max")
     )  # fmt: skip
     axes.plot(at["x"], at["y"], color=colour, linestyle=style, label=label)

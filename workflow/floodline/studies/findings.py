@@ -10,11 +10,9 @@ import pandas as pd
 
 from floodline.errors import FloodlineError
 from floodline.studies.scaling import fit
-from floodline.studies.table import HELD_OUT
+from floodline.studies.table import HELD_OUT, smoothed
 
 Findings = dict[str, Any]
-SMOOTH = 5
-"""Rows of a log that a running mean takes together."""
 
 
 def of(figure: str, table: pd.DataFrame, curves: pd.DataFrame, floods: pd.DataFrame) -> Findings:
@@ -139,7 +137,7 @@ def mean_curves(table: pd.DataFrame, curves: pd.DataFrame, by: str) -> pd.DataFr
     """F1 of training patches, smoothed, at equal fields of view: means over the cells of each value of a column."""
     whole = table.loc[~table["diverged"], ["cell", by]]
     smooth = curves.merge(whole, on="cell")
-    smooth["f1"] = smooth.groupby("cell")["f1"].transform(lambda v: v.rolling(SMOOTH, min_periods=1).mean())
+    smooth["f1"] = smoothed(smooth, "f1")
     return smooth.groupby([by, "fovs"], as_index=False)[["f1", "seconds"]].mean()
 
 

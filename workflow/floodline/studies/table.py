@@ -33,6 +33,8 @@ from floodline.manifest import read_json
 SCORES = ("loss", "accuracy", "precision", "recall", "specificity", "f1")
 KEPT = ("accuracy", "precision", "recall", "specificity", "f1", "patch_loss")
 HELD_OUT = "held_out_"
+SMOOTH = 5
+"""Rows of a log that a running mean takes together."""
 
 
 def curve(log: pd.DataFrame) -> pd.DataFrame:
@@ -44,6 +46,11 @@ def curve(log: pd.DataFrame) -> pd.DataFrame:
     fovs = log["fovs"].to_numpy()
     before = [0.0, *fovs[:-1]]
     return log.assign(seconds=((fovs - before) / log["fovs_per_second"]).cumsum())
+
+
+def smoothed(curves: pd.DataFrame, score: str) -> pd.Series:
+    """Running means of a score, cell by cell."""
+    return curves.groupby("cell")[score].transform(lambda values: values.rolling(SMOOTH, min_periods=1).mean())
 
 
 def results(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
