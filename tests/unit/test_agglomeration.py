@@ -184,6 +184,8 @@ EDGE = {
     "flood_b": 0.0,
     "neighbour_a": 0.0,
     "neighbour_b": 0.0,
+    "pass_a": 0.0,
+    "pass_b": 0.0,
 }
 
 
@@ -195,6 +197,7 @@ EDGE = {
         ({"intensity": -0.5}, -1),
         ({"flood_b": 0.7}, 1),
         ({"neighbour_a": 0.7}, 1),
+        ({"pass_a": 1.0}, 1),
     ],
 )
 def test_evidence_moves_the_score_the_right_way_and_for_both_sides_alike(change, sign):
