@@ -23,7 +23,7 @@ times a missed one: it is harder to find and to mend. So a score of 0.5 asks for
 fitted to the published segmentation of FIB-25 (z 0 to 74; it counts most) as it is and cut by random planes, and to
 generated volumes cut in the same way, all with reach 2 and profile 3. `OVERLAP` is set by hand: alone, even an overlap
 of 1 does not outweigh a membrane. So is `PASS`, near the value that suits FIB-25 best (z 0 to 104, two passes over z 0
-to 165): of the parts that one pass alone held together, five of six belong together.
+to 165): of the parts that one pass alone held together, four of five belong together.
 """
 
 from __future__ import annotations
