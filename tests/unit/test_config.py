@@ -14,6 +14,7 @@ from floodline.errors import FloodlineError
 
 ROOT = Path(__file__).parents[2]
 PHANTOM = {"kind": "phantom"}
+LABELLED = {"labels": {"source": PHANTOM}}
 SMALLEST = {"name": "x", "image": {"source": PHANTOM}, "network": {"weights": "w"}}
 
 
@@ -73,6 +74,9 @@ def test_unknown_keys_are_named_with_the_nearest_right_one():
     [
         ({"network": {"weights": "w", "fov_xyz": [32, 33, 33]}}, "fov_xyz must be odd"),
         ({"network": {"weights": "w", "deltas_xyz": [17, 8, 8]}}, "must not exceed half of fov_xyz"),
+        ({**LABELLED, "training": {"first_views": [{"fovs": 9, "fov_xyz": [35, 17, 17]}]}}, "must not be larger than"),
+        ({**LABELLED, "training": {"first_views": [{"fovs": 9, "deltas_xyz": [9, 8, 8]}]}}, "nor move further than"),
+        ({"training": {"fovs": 90, "first_views": [{"fovs": 60}, {"fovs": 30}]}}, "leaves none of fovs 90"),
         ({"network": {}}, "either training or network.weights"),
         ({"training": {}}, "training needs labels"),
         ({"image": {"source": {"kind": "phantom"}, "crop_xyz": [[0, 0, 5], [9, 9, 5]]}}, "is empty"),

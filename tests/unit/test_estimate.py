@@ -49,6 +49,12 @@ def test_ranks_work_in_rounds():
     assert line.jobs == 3
 
 
+def test_smaller_first_views_count_by_their_voxels(tmp_path):
+    first = {"fov_xyz": [11, 33, 33], "deltas_xyz": [5, 8, 8], "fovs": 600}
+    experiment = experiment_of(tmp_path, training={"fovs": 1000, "batch_size": 4, "first_views": [first]})
+    assert stage(experiment, "train_network").tasks == (600 / 3 + 400) / 4
+
+
 def test_what_exceeds_the_wall_time_is_submitted_again():
     long = Stage("flood", jobs=2, tasks=1, core_seconds=5 * 3600.0, read=0, written=0)
     line = estimate.line(long, Given(nodes=1, ranks=1, cores=1.0, minutes=120, queue="", limits=""))

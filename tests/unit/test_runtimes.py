@@ -15,7 +15,7 @@ from floodline.cli import app
 from floodline.config import Network
 from floodline.errors import FloodlineError
 from floodline.ffn import openvino
-from floodline.ffn.network import InferenceNetwork, initial_weights
+from floodline.ffn.network import InferenceNetwork, identity_weights, initial_weights
 from floodline.ffn.runtimes import inference_network
 
 SMALL = Network(depth=3, features=8, fov_xyz=(9, 11, 13), deltas_xyz=(2, 2, 2))
@@ -34,6 +34,20 @@ def test_openvino_computes_what_tensorflow_does(precision, tolerance):
     for batch in (1, 3):
         image, seed = rng.normal(size=(2, batch, 13, 11, 9)).astype(np.float32)
         np.testing.assert_allclose(network(image, seed), expected(image, seed), atol=tolerance)
+
+
+def test_identity_weights_pass_on_what_they_get_and_take_the_unknown_for_nothing():
+    shallow = SMALL.model_copy(update={"depth": 1})
+    deep, alone = (identity_weights(network, np.random.default_rng(0)) for network in (SMALL, shallow))
+    same = {name: deep[name] for name in alone}
+    image, seed = np.random.default_rng(1).normal(size=(2, 1, 13, 11, 9)).astype(np.float32)
+    expected = InferenceNetwork(same, shallow, "float32")(image, seed)
+    np.testing.assert_allclose(InferenceNetwork(deep, SMALL, "float32")(image, seed), expected, atol=1e-5)
+    assert np.ptp(expected - seed) > 0.01
+    # Away from the border, grey image and unknown canvas say that 40 % of the voxels belong to the object.
+    unknown = np.full((1, 13, 11, 9), np.log(0.05 / 0.95), np.float32)
+    logits = InferenceNetwork(deep, SMALL, "float32")(np.zeros_like(unknown), unknown)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits[:, 2:-2, 2:-2, 2:-2])), 0.4, atol=1e-5)
 
 
 def test_a_runtime_that_is_not_installed_is_one_sentence(monkeypatch):

@@ -351,6 +351,43 @@ def test_the_mean_of_the_weights_becomes_the_model_where_it_is_wished(folder):
     assert np.abs(flat - trainer.values()["weights"]).max() > 1e-3
 
 
+FIRST_VIEWS = {
+    "first_views": [
+        {"fov_xyz": [5, 5, 5], "deltas_xyz": [1, 1, 1], "fovs": 24},
+        {"fov_xyz": [7, 7, 7], "deltas_xyz": [2, 2, 2], "fovs": 24},
+    ],
+    "initial_weights": "identity",
+}
+
+
+def test_training_begins_with_smaller_fields_of_view(folder, monkeypatch):
+    from floodline.training import run
+    from floodline.training.trainer import Trainer
+
+    sizes = []
+    step = Trainer.step
+
+    def observed(self, batch, rate):
+        sizes.append(batch.image.shape)
+        return step(self, batch, rate)
+
+    monkeypatch.setattr(Trainer, "step", observed)
+    configure(folder, training=FIRST_VIEWS)
+    run.run(Experiment(folder))
+    assert sizes == [(4, 5, 5, 5)] * 6 + [(4, 7, 7, 7)] * 6 + [(4, 9, 9, 9)] * 12
+    # A checkpoint every 32, and where the size changes.
+    assert [float(row["fovs"]) for row in rows(folder) if row["held_out_f1"]] == [24, 48, 80, 96]
+
+
+def test_a_run_that_ends_among_the_first_views_goes_on_as_if_nothing_had_happened(floodline, folder, tmp_path):
+    configure(folder, training=FIRST_VIEWS)
+    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
+    floodline("train", whole)
+    floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time())})
+    assert "resumed after 24 fields of view" in floodline("train", folder)
+    assert (folder / "model/weights.npz").read_bytes() == (whole / "model/weights.npz").read_bytes()
+
+
 def test_defects_are_shown_as_pictures(floodline, folder):
     configure(folder, training={"fovs": 4, "defects": {"missing_sections": 0.1, "contrast": 0.2}})
     floodline("train", folder)

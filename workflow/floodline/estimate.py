@@ -257,9 +257,17 @@ def _training(config: Config, volume: Box, rates: Mapping[str, float]) -> list[S
         *(
             _cells(config, rates["training"], stored)
             if config.study is not None
-            else [Stage("train_network", 1, ceil(config.training.fovs / batch), batch / rates["training"], stored, 0)]
+            else [Stage("train_network", 1, ceil(_fovs(config) / batch), batch / rates["training"], stored, 0)]
         ),
     ]
+
+
+def _fovs(config: Config) -> float:
+    """Length of the training in fields of view of the network's own size: smaller ones count by their voxels."""
+    assert config.training is not None
+    first = config.training.first_views
+    own = prod(config.network.fov_xyz)
+    return config.training.fovs - sum(views.fovs * (1 - prod(views.fov_xyz) / own) for views in first)
 
 
 def _cells(config: Config, rate: float, read: float) -> list[Stage]:
@@ -272,7 +280,7 @@ def _cells(config: Config, rate: float, read: float) -> list[Stage]:
     for cell in cells(config).values():
         training = cell.config.training
         assert training is not None
-        steps = cell.workers * training.steps if training.steps else ceil(training.fovs / training.batch_size)
+        steps = cell.workers * training.steps if training.steps else ceil(_fovs(cell.config) / training.batch_size)
         seconds = training.batch_size / rate * _weights(cell.config) / _weights(config)
         found[cell.workers, steps, seconds] += 1
     return [

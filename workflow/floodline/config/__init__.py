@@ -78,6 +78,7 @@ from floodline.config.study import (
 )
 from floodline.config.training import (
     Defects,
+    FieldOfView,
     LearningRate,
     Network,
     Optimiser,
@@ -120,6 +121,7 @@ __all__ = [
     "DenseSeeds",
     "Evaluation",
     "Export",
+    "FieldOfView",
     "FileSource",
     "FillEmptySpaceSeeds",
     "FillMask",

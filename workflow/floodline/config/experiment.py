@@ -46,6 +46,14 @@ class Config(Model):
             raise ValueError("either training or network.weights must be given, else there is no network to flood with")
         if self.training is not None and self.labels is None:
             raise ValueError("training needs labels")
+        for views in self.training.first_views if self.training else ():
+            if any(first > size for first, size in zip(views.fov_xyz, self.network.fov_xyz, strict=True)) or any(
+                first > delta for first, delta in zip(views.deltas_xyz, self.network.deltas_xyz, strict=True)
+            ):
+                raise ValueError(
+                    "training.first_views must not be larger than network.fov_xyz, nor move further than "
+                    "network.deltas_xyz"
+                )
         names = [export.name for export in self.exports]
         if len(set(names)) != len(names):
             raise ValueError("exports must have different names")

@@ -21,29 +21,34 @@ from floodline.config.base import (
 )
 
 
-class Network(Model):
+class FieldOfView(Model):
+    """What the network sees at once, and how far that moves."""
+
+    fov_xyz: SizeXYZ = key("Field of view, odd numbers of voxels.", (33, 33, 33))
+    deltas_xyz: MarginXYZ = key("Step of the field of view.", (8, 8, 8))
+
+    @model_validator(mode="after")
+    def _moves_inside(self) -> Self:
+        if any(size % 2 == 0 for size in self.fov_xyz):
+            raise ValueError(f"fov_xyz must be odd numbers, not {list(self.fov_xyz)}")
+        if any(delta > size // 2 for delta, size in zip(self.deltas_xyz, self.fov_xyz, strict=True)):
+            raise ValueError(f"deltas_xyz {list(self.deltas_xyz)} must not exceed half of fov_xyz {list(self.fov_xyz)}")
+        return self
+
+
+class Network(FieldOfView):
     """The flood-filling network (ConvStack3DFFN)."""
 
     depth: Annotated[int, Field(ge=1)] = key(
         "Residual modules, the first included; 12 in the published FIB-25 run.", 12
     )
     features: Positive = key("Feature maps of each hidden layer.", 32)
-    fov_xyz: SizeXYZ = key("Field of view, odd numbers of voxels.", (33, 33, 33))
-    deltas_xyz: MarginXYZ = key("Step of the field of view.", (8, 8, 8))
     weights: str | None = key(
         "Weights to start from: prefix of a TensorFlow checkpoint in the published layout, or a model/ folder; "
         "null: train from scratch.",
         None,
     )
     licence: str | None = key("Under which the weights may be used, for their card; null: it is not said.", None)
-
-    @model_validator(mode="after")
-    def _valid(self) -> Self:
-        if any(size % 2 == 0 for size in self.fov_xyz):
-            raise ValueError(f"fov_xyz must be odd numbers, not {list(self.fov_xyz)}")
-        if any(delta > size // 2 for delta, size in zip(self.deltas_xyz, self.fov_xyz, strict=True)):
-            raise ValueError(f"deltas_xyz {list(self.deltas_xyz)} must not exceed half of fov_xyz {list(self.fov_xyz)}")
-        return self
 
 
 class Sites(Model):
@@ -162,11 +167,28 @@ class Selection(Model):
         return self
 
 
+class FirstViews(FieldOfView):
+    """A smaller field of view for the start of the training, when it is steps that count and not what a step sees."""
+
+    fovs: Positive = key("So many of them, all workers together.")
+
+
 class Training(Model):
     """Synchronous data-parallel training."""
 
     fovs: Positive = key("Length of the training: fields of view seen by all workers together.", 1_000_000)
     steps: Positive | None = key("... in steps that all workers make together; null: fovs holds.", None)
+    first_views: tuple[FirstViews, ...] = key(
+        "Smaller fields of view to begin with, one kind after the other; they count in `fovs`. The network is "
+        "convolutional, so its weights serve any size. Held-out patches are of network.fov_xyz throughout.",
+        (),
+    )
+    initial_weights: Literal["glorot", "identity"] = key(
+        "Where a training from scratch starts: with random kernels, as published; or with residual modules that pass "
+        "on what they get, unknown voxels that count as zero, and predictions near the share of the object, which "
+        "gets off the ground in fewer steps.",
+        "glorot",
+    )
     batch_size: Positive = key("Examples of one worker's step.", 4)
     micro_batch: Positive | None = key(
         "A worker's batch is computed in parts of so many examples, which need less memory and give the same step; "
@@ -205,4 +227,7 @@ class Training(Model):
     def _valid(self) -> Self:
         if self.micro_batch and self.micro_batch < self.batch_size and self.batch_size % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} must divide batch_size {self.batch_size}")
+        first = sum(views.fovs for views in self.first_views)
+        if self.steps is None and first >= self.fovs:
+            raise ValueError(f"first_views take {first} fields of view, which leaves none of fovs {self.fovs}")
         return self

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from floodline.config import Network, Training
+from floodline.config import FieldOfView, Training
 from floodline.ffn.movement import Frontier
 from floodline.geometry import Triple, to_zyx
 from floodline.training.examples import Example
@@ -36,8 +36,8 @@ class Geometry:
         offsets: places that the policy `fixed` may move to, (n, 3) from the centre: the grid of moves without 0.
     """
 
-    def __init__(self, network: Network, training: Training) -> None:
-        self.fov, self.deltas = to_zyx(network.fov_xyz), to_zyx(network.deltas_xyz)
+    def __init__(self, view: FieldOfView, training: Training) -> None:
+        self.fov, self.deltas = to_zyx(view.fov_xyz), to_zyx(view.deltas_xyz)
         self.policy = training.movement
         self.moves = 0 if self.policy == "none" else training.fov_moves
         self.scored = self._covered(self.moves)

@@ -31,7 +31,7 @@ from floodline.config import Training
 from floodline.errors import Diverged
 from floodline.experiment import MAIN, Experiment
 from floodline.ffn import weights
-from floodline.ffn.network import Weights, initial_weights
+from floodline.ffn.network import Weights, identity_weights, initial_weights
 from floodline.ffn.precision import resolve
 from floodline.manifest import hash_of, write_json
 from floodline.parallel import Ranks, training_ranks
@@ -49,6 +49,8 @@ from floodline.training.trainer import Step, Trainer
 from floodline.training.volume import Volumes, identity
 
 logger = logging.getLogger("floodline")
+
+INITIAL_WEIGHTS = {"glorot": initial_weights, "identity": identity_weights}
 
 
 def run(experiment: Experiment) -> None:
@@ -82,7 +84,9 @@ def run(experiment: Experiment) -> None:
 def _first_weights(experiment: Experiment) -> Weights:
     network = experiment.config.network
     if network.weights is None:
-        return initial_weights(network, experiment.rng("initial weights"))
+        training = experiment.config.training
+        assert training is not None
+        return INITIAL_WEIGHTS[training.initial_weights](network, experiment.rng("initial weights"))
     values = weights.load(network.weights)
     weights.check(values, network)
     return values
@@ -117,7 +121,11 @@ class _Window:
 
 
 class _Run:
-    """A training under way. Lengths are in fields of view seen by all ranks."""
+    """A training under way. Lengths are in fields of view seen by all ranks.
+
+    Attributes:
+        geometry: of held-out examples, and of the training's own once `first_views` are over.
+    """
 
     def __init__(self, experiment: Experiment, training: Training, ranks: Ranks) -> None:
         self.experiment, self.training, self.ranks = experiment, training, ranks
@@ -163,15 +171,16 @@ class _Run:
                     raise allocation.OutOfTime
 
     def _train_stretch(self, executor: Executor, meter: Meter) -> None:
-        """Train up to the next checkpoint and keep it."""
+        """Train up to the next checkpoint, or the end of a kind of first views, and keep it."""
+        geometry, end = self._stage()
         window, scoring = _Window(), deque[Future[None]]()
 
         def finished(patch: Patch) -> None:
             scoring.append(executor.submit(window.counts.add, patch))
 
-        places = [Place(ahead(make, executor), finished) for make in self._makers()]
-        batches = Batches(places, self.geometry)
-        until = min(self.fovs + self.training.checkpoint_fovs, self.total)
+        places = [Place(ahead(make, executor), finished) for make in self._makers(geometry)]
+        batches = Batches(places, geometry)
+        until = min(self.fovs + self.training.checkpoint_fovs, end)
         began, row_due = time.monotonic(), self.fovs + self.training.summary_fovs
         while self.fovs < until:
             rate = self.schedule.rate(self.fovs + self.step_fovs)
@@ -192,16 +201,25 @@ class _Run:
             progress = {"fovs": np.array(self.fovs), "seconds": np.array(self.seconds)}
             self.checkpoint.write({**self.trainer.values(), **progress})
 
+    def _stage(self) -> tuple[Geometry, int]:
+        """Geometry of the examples that are due, and the number of fields of view after which another follows."""
+        end = 0
+        for views in self.training.first_views:
+            end += views.fovs
+            if self.fovs < end < self.total:
+                return Geometry(views, self.training), end
+        return self.geometry, self.total
+
     def _is_ending(self) -> bool:
         """Whether any rank is short of time: they stop together."""
         return bool(self.ranks.sum(np.array([allocation.is_ending()], np.float32))[0])
 
-    def _makers(self) -> list[Callable[[], Patch]]:
+    def _makers(self, geometry: Geometry) -> list[Callable[[], Patch]]:
         """Makers of examples for the places of this rank's batch, each with random numbers of its own."""
         first = self.ranks.rank * self.training.batch_size
         purposes = [f"training examples from {self.fovs} at place {first + i}" for i in range(self.training.batch_size)]
         return [
-            partial(draw_patch, self.volumes, self.geometry, self.training, self.experiment.rng(purpose))
+            partial(draw_patch, self.volumes, geometry, self.training, self.experiment.rng(purpose))
             for purpose in purposes
         ]
 
