@@ -416,6 +416,27 @@ def test_fine_tuning_starts_from_the_weights_that_are_named(floodline, folder, u
     before, after = (weights.load(path / "model") for path in (uninterrupted, folder))
     assert all(np.allclose(before[name], after[name], atol=1e-7) for name in before)
     assert json.loads((folder / "model/card.json").read_text())["made"]["started_from"] == {"weights": model}
+    # The first row is of these weights: what they scored when their training ended.
+    first, last = rows(folder)[0], rows(uninterrupted)[-1]
+    assert (first["fovs"], first["loss"]) == ("0.0", "")
+    assert first["held_out_patch_loss"] == last["held_out_patch_loss"]
+
+
+def test_fine_tuning_that_makes_nothing_better_leaves_the_weights_as_they_were(floodline, folder, uninterrupted):
+    model = str(uninterrupted / "model")
+    inference = {"flood": {"move_threshold": 0.06, "segment_threshold": 0.06, "min_segment_size": 1}}
+    training = {
+        "fovs": 12,
+        "checkpoint_fovs": 4,
+        "learning_rate": {"base": 1e-9},
+        "selection": {"box_xyz": [[33, 0, 0], [48, 30, 30]], "checkpoints": 1},
+    }
+    configure(folder, network={"weights": model}, training=training, inference=inference)
+    floodline("train", folder)
+    records = json.loads((folder / "training/main/metrics.json").read_text())["checkpoints"]
+    assert [(record["fovs"], record["chosen"]) for record in records] == [(0, True), (12, False)]
+    before, after = (weights.load(path / "model") for path in (uninterrupted, folder))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
 def test_a_damaged_checkpoint_is_not_taken(floodline, folder, uninterrupted):

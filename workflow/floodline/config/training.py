@@ -156,7 +156,9 @@ class Selection(Model):
         "The box, labelled and not trained on. It is flooded as `inference` says, but as one sub-volume and with the "
         "seed policy `peaks`."
     )
-    checkpoints: Positive = key("So many of the last checkpoints are tried.", 5)
+    checkpoints: Positive = key(
+        "So many of the last checkpoints are tried; and, in fine-tuning, the weights that it began with.", 5
+    )
     convention: Literal["labelled_by_both", "all_labelled"] = key(
         "Voxels that count: those with a label and a segment, or all with a label.", "all_labelled"
     )

@@ -39,7 +39,10 @@ class Checkpoint:
 
 
 class Candidates:
-    """The weights of the last checkpoints, of which one is to become the model; a file each, named by its length."""
+    """The weights of the last checkpoints, of which one is to become the model; a file each, named by its length.
+
+    Those that a fine-tuning began with have the length 0 and stay: it may not make them better.
+    """
 
     def __init__(self, folder: Path, parameters: str, most: int) -> None:
         self.folder = folder / "candidates"
@@ -63,7 +66,8 @@ class Candidates:
     def add(self, fovs: int, seconds: float, weights: Weights) -> None:
         """Keep weights, and delete those that are too many."""
         write_block(self.path(fovs), self.parameters, {**weights, "seconds": np.array(seconds)})
-        self.forget_but([length for length in self.lengths() if length <= fovs][-self.most :])
+        trained = [length for length in self.lengths() if 0 < length <= fovs]
+        self.forget_but([0, *trained[-self.most :]])
 
     def forget_but(self, lengths: list[int]) -> None:
         """Delete all others."""

@@ -161,6 +161,8 @@ class _Run:
         """Train to the end, stretch by stretch."""
         if self.ranks.rank == 0 and self.experiment.run == MAIN:
             pictures.draw(self.experiment, self.volumes, self.training, self.geometry)
+        if self.fovs == 0 and self.experiment.config.network.weights is not None:
+            self._score_what_it_began_with()
         with Meter("train", self.total, "fields of view") as meter:
             meter.advance(self.fovs)
             while self.fovs < self.total:
@@ -169,6 +171,14 @@ class _Run:
                     executor.shutdown(cancel_futures=True)
                 if self.fovs < self.total and self._is_ending():
                     raise allocation.OutOfTime
+
+    def _score_what_it_began_with(self) -> None:
+        """Make a row, and a candidate, of the weights that are fine-tuned: it shows what that is worth."""
+        row: Row = {"fovs": 0.0, **self._held_out_scores()}
+        if self.ranks.rank == 0:
+            self.log.add(row)
+            if self.training.selection is not None:
+                self.candidates.add(0, 0.0, self.trainer.weights())
 
     def _train_stretch(self, executor: Executor, meter: Meter) -> None:
         """Train up to the next checkpoint, or the end of a kind of first views, and keep it."""
@@ -243,12 +253,15 @@ class _Run:
             "fovs_per_second": steps * self.step_fovs / seconds,
         }
         if with_held_out:
-            counts = Counts(self.ranks.sum(self.held_out.count(self.trainer.predict).sums))
-            if counts.sums[-1]:
-                row |= {HELD_OUT + name: value for name, value in counts.scores().items()}
+            row |= self._held_out_scores()
         if self.ranks.rank == 0:
             self.log.add(row)
         return row
+
+    def _held_out_scores(self) -> Row:
+        """Scores of held-out patches by the weights as they are; none where nothing is held out."""
+        counts = Counts(self.ranks.sum(self.held_out.count(self.trainer.predict).sums))
+        return {HELD_OUT + name: value for name, value in counts.scores().items()} if counts.sums[-1] else {}
 
     def finish(self) -> None:
         """Choose the checkpoint, and write `model/` and `metrics.json`."""

@@ -57,7 +57,7 @@ def check(experiment: Experiment, selection: Selection) -> None:
 def choose(
     experiment: Experiment, selection: Selection, candidates: Candidates, ranks: Ranks
 ) -> tuple[Weights, list[Record]]:
-    """The weights of the best of the last checkpoints; the ranks share the work.
+    """The weights of the best of the candidates; the ranks share the work.
 
     Returns:
         The weights, and a record for each checkpoint: its length, seconds of training, and scores; `chosen` in one.
@@ -65,7 +65,7 @@ def choose(
     Raises:
         OutOfTime: the scheduler is about to end the job; floods that ended are not repeated.
     """
-    lengths = candidates.lengths()[-selection.checkpoints :]
+    lengths = candidates.lengths()
     late = False
     for fovs in lengths[ranks.rank :: ranks.size]:
         try:
