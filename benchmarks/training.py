@@ -120,26 +120,36 @@ def take_turns(loops: dict[str, Callable[[], object]], seconds: float) -> dict[s
 
 
 def two_ranks(arguments: argparse.Namespace) -> None:
-    """One rank of one thread and two of them take turns, started as the pipeline starts them."""
-    rates: dict[int, list[float]] = {1: [], 2: []}
+    """One rank of one thread, two of them, and two trainings that know nothing of each other take turns.
+
+    All are started as the pipeline starts them. What two trainings side by side lose, cores that share something lose;
+    what two ranks lose beside that, they lose by waiting for each other.
+    """
+    rates: dict[str, list[float]] = {"one rank": [], "two ranks": [], "two trainings": []}
     for _ in range(2):
-        for ranks in rates:
-            rates[ranks].append(launched(ranks, arguments))
-    one, two = (float(np.mean(rates[ranks])) for ranks in (1, 2))
-    print(f"one rank of one thread {one:.2f} FOV/s, each of two {two:.2f}: {two / one:.3f}")
+        rates["one rank"] += launched([1], arguments)
+        rates["two ranks"] += launched([2], arguments)
+        rates["two trainings"] += launched([1, 1], arguments)
+    one, two, apart = (float(np.mean(rates[name])) for name in rates)
+    print(f"of one thread each: one rank {one:.2f} FOV/s, each of two {two:.2f}: {two / one:.3f}")
+    print(f"each of two trainings side by side {apart:.2f}: {apart / one:.3f}; two ranks / these {two / apart:.3f}")
 
 
-def launched(ranks: int, arguments: argparse.Namespace) -> float:
-    command = [str(Path(sys.executable).with_name("mpirun")), "-n", str(ranks), sys.executable, __file__, "--rank"]
-    command += ["--seconds", str(arguments.seconds)] + ["--published"] * arguments.published
+def launched(jobs: list[int], arguments: argparse.Namespace) -> list[float]:
+    """Start jobs of so many ranks at once: the rate of a rank in each."""
     with tempfile.TemporaryFile("w+") as errors:
         environment = {**os.environ, **LAUNCHER_ENVIRONMENT, "TF_CPP_MIN_LOG_LEVEL": "2", "OMP_NUM_THREADS": "1"}
         environment["TF_NUM_INTRAOP_THREADS"] = "1"
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        started = []
+        for ranks in jobs:
+            command = [str(Path(sys.executable).with_name("mpirun")), "-n", str(ranks), sys.executable, __file__]
+            command += ["--rank", "--seconds", str(arguments.seconds)] + ["--published"] * arguments.published
+            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True))
+        outputs = [job.communicate()[0] for job in started]
         errors.seek(0)
-        if done.returncode:
+        if any(job.returncode for job in started):
             raise SystemExit(errors.read())
-    return float(json.loads(done.stdout.splitlines()[-1])["fovs_per_second"])
+    return [float(json.loads(output.splitlines()[-1])["fovs_per_second"]) for output in outputs]
 
 
 def one_rank(network: Network, seconds: float) -> None:
