@@ -351,6 +351,17 @@ def test_the_mean_of_the_weights_becomes_the_model_where_it_is_wished(folder):
     assert np.abs(flat - trainer.values()["weights"]).max() > 1e-3
 
 
+def test_the_last_checkpoints_are_tried_and_what_fine_tuning_began_with(tmp_path):
+    from floodline.training.checkpoints import Candidates
+
+    candidates = Candidates(tmp_path, "parameters", 2)
+    for fovs in (0, 4, 8, 12):
+        candidates.add(fovs, 1.0, {"kernel": np.zeros(1, np.float32)})
+    assert candidates.lengths() == candidates.latest() == [0, 8, 12]
+    # Fewer are wished for once the training is over.
+    assert Candidates(tmp_path, "parameters", 1).latest() == [0, 12]
+
+
 FIRST_VIEWS = {
     "first_views": [
         {"fov_xyz": [5, 5, 5], "deltas_xyz": [1, 1, 1], "fovs": 24},

@@ -52,6 +52,11 @@ class Candidates:
         """Fields of view that each had seen, ascending."""
         return sorted(int(path.stem) for path in self.folder.glob("*.block"))
 
+    def latest(self) -> list[int]:
+        """Lengths of those that are tried: the last ones, and 0 if there is one."""
+        lengths = self.lengths()
+        return [length for length in lengths if length == 0] + [length for length in lengths if length][-self.most :]
+
     def path(self, fovs: int) -> Path:
         return self.folder / f"{fovs:012d}.block"
 
@@ -66,8 +71,7 @@ class Candidates:
     def add(self, fovs: int, seconds: float, weights: Weights) -> None:
         """Keep weights, and delete those that are too many."""
         write_block(self.path(fovs), self.parameters, {**weights, "seconds": np.array(seconds)})
-        trained = [length for length in self.lengths() if 0 < length <= fovs]
-        self.forget_but([0, *trained[-self.most :]])
+        self.forget_but(self.latest())
 
     def forget_but(self, lengths: list[int]) -> None:
         """Delete all others."""

@@ -11,11 +11,12 @@ import numpy as np
 
 from floodline.config import FieldOfView, Training
 from floodline.ffn.movement import Frontier
+from floodline.ffn.network import UNKNOWN
 from floodline.geometry import Triple, to_zyx
 from floodline.training.examples import Example
 
-SEED, PAD, MOVE = np.float32(0.95), np.float32(0.05), np.float32(0.9)
-"""Probabilities of the seed voxel, of what is not yet known, and from which on the field of view moves there."""
+SEED, MOVE = np.float32(0.95), np.float32(0.9)
+"""Probabilities of the seed voxel, and from which on the field of view moves there."""
 
 Window = tuple[slice, slice, slice]
 
@@ -68,7 +69,7 @@ class Patch:
         self.example = example
         self.geometry = geometry
         self.order = rng.permutation(geometry.offsets)
-        self.canvas = np.full(example.target.shape, logit(PAD), np.float32)
+        self.canvas = np.full(example.target.shape, UNKNOWN, np.float32)
         z, y, x = (size // 2 for size in self.canvas.shape)
         self.centre: Triple = (z, y, x)
         self.canvas[self.centre] = logit(SEED)

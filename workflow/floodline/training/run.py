@@ -155,7 +155,9 @@ class _Run:
             logger.info("resumed after %d fields of view", self.fovs)
         if self.ranks.rank == 0:
             self.log.resume(self.fovs)
-            self.candidates.forget_but([fovs for fovs in self.candidates.lengths() if fovs <= self.fovs])
+            # A run that begins anew leaves nothing of an earlier one, not even what that one had begun with.
+            kept_lengths = [fovs for fovs in self.candidates.lengths() if fovs <= self.fovs]
+            self.candidates.forget_but(kept_lengths if self.fovs else [])
 
     def train(self) -> None:
         """Train to the end, stretch by stretch."""

@@ -65,7 +65,7 @@ def choose(
     Raises:
         OutOfTime: the scheduler is about to end the job; floods that ended are not repeated.
     """
-    lengths = candidates.lengths()
+    lengths = candidates.latest()
     late = False
     for fovs in lengths[ranks.rank :: ranks.size]:
         try:
