@@ -1,10 +1,13 @@
 """Flood-fill inference, measured: the bare network and the whole of inference, in every runtime and precision; and what
 each way of flooding costs in calls of the network and gives in quality.
 
-    .venv/bin/python benchmarks/inference.py /where/fib25/is [--boxes 0,0,0,110,110,110 ...] [--memory 384]
+    .venv/bin/python benchmarks/inference.py /where/fib25/is [--boxes 0,0,0,110,110,110 ...] [--ways "steps of 12" ...]
+    .venv/bin/python benchmarks/inference.py --memory 384
 
 One run prints one table, so that its ratios can be trusted on a noisy machine: the bare calls are measured just before
-and just after each flood. A box that reaches beyond the labels (z 150) gets no scores.
+and just after each flood. "In vain" are the calls of attempts that left no object: no early stop can save more. What
+several fronts of one object in a call could save is seen from the bare rate of larger batches. bfloat16 is measured
+where the processor computes in it. A box that reaches beyond the labels (z 150) gets no scores.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +31,7 @@ from floodline.ffn.canvas import Canvas
 from floodline.ffn.flood import Flooding, Floods, Predict, drive
 from floodline.ffn.network import layers
 from floodline.ffn.openvino import is_installed
-from floodline.ffn.precision import Precision
+from floodline.ffn.precision import Precision, resolve
 from floodline.ffn.runtimes import Runtime, inference_network
 from floodline.ffn.seeds import find_edges, inside, peaks
 from floodline.geometry import Box, blocks, to_zyx
@@ -41,6 +45,8 @@ from floodline.volumes.layer import Layer
 
 MEAN, STDDEV = 128.0, 33.0
 SECONDS_OF_BARE_CALLS = 4.0
+BATCHES = (1, 2, 4)
+FASTEST = resolve("auto")
 BOXES = ["0,0,0,110,110,110", "130,130,40,240,240,150"]
 
 
@@ -64,21 +70,24 @@ class Way:
     name: str
     policy: FloodPolicy = "reference"
     runtime: Runtime = "tensorflow"
-    precision: Precision = "bfloat16"
+    precision: Precision = FASTEST
     network: Network = field(default_factory=Network)
     order: Callable[[np.ndarray, np.ndarray], np.ndarray] = as_found
 
 
 def ways() -> list[Way]:
     """What is compared."""
-    runtimes: list[Runtime] = ["tensorflow", *(["openvino"] if is_installed() else [])]  # type: ignore[list-item]
+    runtimes: list[Runtime] = ["tensorflow", *(["openvino"] if is_installed() else [])]
+    precisions: list[Precision] = ["float32", *(["bfloat16"] if FASTEST == "bfloat16" else [])]
+    policies: list[FloodPolicy] = ["reference", "efficient"]
     return [
-        Way("reference", precision="float32"),
-        Way("reference"),
+        *(
+            Way(policy, policy, runtime, precision)
+            for policy in policies
+            for runtime, precision in product(runtimes, precisions)
+        ),
         Way("steps of 12", network=Network(deltas_xyz=(12, 12, 12))),
         Way("steps of 16", network=Network(deltas_xyz=(16, 16, 16))),
-        Way("efficient", "efficient", precision="float32"),
-        *(Way("efficient", "efficient", runtime) for runtime in runtimes),
         Way("... large first", "efficient", order=largest_first),
         Way("... view of 41", "efficient", network=Network(fov_xyz=(41, 41, 41))),
     ]
@@ -87,23 +96,34 @@ def ways() -> list[Way]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fib25", type=Path, help="folder with grayscale_maps/, groundtruth.h5 and ffn_weights/")
+    parser.add_argument(
+        "fib25", type=Path, nargs="?", help="folder with grayscale_maps/, groundtruth.h5 and ffn_weights/"
+    )
     parser.add_argument("--boxes", nargs="+", default=BOXES, help="x0,y0,z0,x1,y1,z1")
+    parser.add_argument("--ways", nargs="+", choices=sorted({way.name for way in ways()}), help="only these rows")
     parser.add_argument("--memory", type=int, help="only measure the memory of a sub-volume of so many voxels a side")
     arguments = parser.parse_args()
     if arguments.memory:
         print(f"{bytes_a_voxel(arguments.memory):.1f} bytes a voxel beyond the network, {arguments.memory}^3 voxels")
         return
+    if not arguments.fib25:
+        parser.error("the folder of the FIB-25 data is missing")
+    chosen = [way for way in ways() if not arguments.ways or way.name in arguments.ways]
     values = weights.load(arguments.fib25 / "ffn_weights/model.ckpt-27465036")
+    for runtime, precision in dict.fromkeys((way.runtime, way.precision) for way in chosen):
+        network, fov_xyz = inference_network(values, Network(), precision, runtime), Network().fov_xyz
+        rates = ", ".join(f"{bare_rate(network, fov_xyz, batch):.2f} in calls of {batch}" for batch in BATCHES)
+        print(f"bare FOV/s, {runtime}, {precision}: {rates}", flush=True)
     print(
-        "way              runtime     precision  bare FOV/s  GFLOP/s  whole/bare  calls  calls/kvoxel  wall s  objects"
+        "way              runtime     precision  bare FOV/s  GFLOP/s  whole/bare  calls  in vain  calls/kvoxel"
+        "  wall s  objects"
     )
     for text in arguments.boxes:
         x0, y0, z0, x1, y1, z1 = map(int, text.split(","))
         box = Box((x0, y0, z0), (x1, y1, z1))
         image, truth = read(arguments.fib25, box)
         print(f"box {box}")
-        for way in ways():
+        for way in chosen:
             measure(way, inference_network(values, way.network, way.precision, way.runtime), image, truth)
 
 
@@ -135,11 +155,12 @@ def measure(way: Way, network: Predict, image: np.ndarray, truth: np.ndarray | N
     wall = time.monotonic() - began
     bare = (before + bare_rate(network, fov_xyz)) / 2
     calls = floods.counts["network_calls"]
+    vain = calls - sum(segment.calls for segment in floods.segments)
     flops = 2 * np.prod(fov_xyz) * sum(np.prod(kernel) for _, kernel in layers(way.network))
     segmentation = np.maximum(canvas.segmentation, 0)
     print(
         f"{way.name:15s}  {way.runtime:10s}  {way.precision:9s}  {bare:10.2f}  {bare * flops / 1e9:7.0f}"
-        f"  {calls / wall / bare:10.3f}  {calls:5d}  {1000 * calls / image.size:12.3f}  {wall:6.1f}"
+        f"  {calls / wall / bare:10.3f}  {calls:5d}  {vain:7d}  {1000 * calls / image.size:12.3f}  {wall:6.1f}"
         f"  {len(floods.segments):7d}",
         flush=True,
     )
@@ -153,15 +174,15 @@ def measure(way: Way, network: Predict, image: np.ndarray, truth: np.ndarray | N
             )
 
 
-def bare_rate(network: Predict, fov_xyz: tuple[int, int, int]) -> float:
-    """Calls a second of the network alone."""
-    values = np.random.default_rng(0).normal(size=(1, *to_zyx(fov_xyz))).astype(np.float32)
+def bare_rate(network: Predict, fov_xyz: tuple[int, int, int], batch: int = 1) -> float:
+    """Fields of view a second of the network alone."""
+    values = np.random.default_rng(0).normal(size=(batch, *to_zyx(fov_xyz))).astype(np.float32)
     network(values, values)
     began, calls = time.monotonic(), 0
     while time.monotonic() - began < SECONDS_OF_BARE_CALLS:
         network(values, values)
         calls += 1
-    return calls / (time.monotonic() - began)
+    return batch * calls / (time.monotonic() - began)
 
 
 def bytes_a_voxel(side: int) -> float:

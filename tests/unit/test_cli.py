@@ -63,6 +63,15 @@ def test_the_time_left_is_reckoned_from_what_this_run_did(caplog, monkeypatch):
     assert caplog.messages == ["dig: 5 of 10 holes, 10 s passed, 45 s left"], "one hole in ten seconds, 4.5 are missing"
 
 
+def test_the_time_left_is_reckoned_from_the_work_that_is_left(caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    now = iter([0.0, 10.0, 10.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    first_five_are_small = {2: 2, 4: 4, 10: 55}.__getitem__
+    Meter("dig", 10, "holes", seconds_between_lines=5, work=first_five_are_small).advance(4, before=2)
+    assert caplog.messages == ["dig: 4 of 10 holes, 10 s passed, 255 s left"], "two took ten seconds, 51 are left"
+
+
 @pytest.mark.parametrize("command", get_command(app).commands)  # type: ignore[attr-defined]
 def test_every_argument_of_every_command_is_explained(command):
     for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]

@@ -265,9 +265,7 @@ def _training(config: Config, volume: Box, rates: Mapping[str, float]) -> list[S
 def _fovs(config: Config) -> float:
     """Length of the training in fields of view of the network's own size: smaller ones count by their voxels."""
     assert config.training is not None
-    first = config.training.first_views
-    own = prod(config.network.fov_xyz)
-    return config.training.fovs - sum(views.fovs * (1 - prod(views.fov_xyz) / own) for views in first)
+    return config.training.voxels_of(config.training.fovs, config.network) / prod(config.network.fov_xyz)
 
 
 def _cells(config: Config, rate: float, read: float) -> list[Stage]:

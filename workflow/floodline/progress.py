@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -21,15 +22,24 @@ class Meter:
         name: what is being done, e.g. "infer".
         total: number of units.
         unit: what a unit is, e.g. "sub-volumes".
+        work: the work in the first n units, in any measure, where they differ in it; for the time left.
     """
 
-    def __init__(self, name: str, total: int, unit: str, seconds_between_lines: float = 60.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        unit: str,
+        seconds_between_lines: float = 60.0,
+        work: Callable[[float], float] = float,
+    ) -> None:
         self.name, self.total, self.unit = name, total, unit
         self.done = 0
         self.under_way = self.before = 0.0
         self.note = ""
         self.start = self.last_line = time.monotonic()
         self.seconds_between_lines = seconds_between_lines
+        self.work = work
         self.bar = (
             Progress(
                 TextColumn("{task.description}"),
@@ -72,8 +82,9 @@ class Meter:
         self.last_line = time.monotonic()
         elapsed = self.last_line - self.start
         done = self.done + self.under_way
-        left = elapsed / (done - self.before) * (self.total - done) if done > self.before else float("nan")
+        passed, left = self.work(done) - self.work(self.before), self.work(self.total) - self.work(done)
+        seconds_left = elapsed / passed * left if passed > 0 else float("nan")
         logger.info(
             "%s: %d of %d %s, %.0f s passed, %.0f s left%s",
-            self.name, self.done, self.total, self.unit, elapsed, left, f", {self.note}" if self.note else "",
+            self.name, self.done, self.total, self.unit, elapsed, seconds_left, f", {self.note}" if self.note else "",
         )  # fmt: skip

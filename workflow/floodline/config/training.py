@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import prod, sqrt
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -233,3 +233,11 @@ class Training(Model):
         if self.steps is None and first >= self.fovs:
             raise ValueError(f"first_views take {first} fields of view, which leaves none of fovs {self.fovs}")
         return self
+
+    def voxels_of(self, fovs: float, own: FieldOfView) -> float:
+        """Voxels of the first `fovs` fields of view; after `first_views` they are of the network's `own` size."""
+        voxels = 0.0
+        for views in self.first_views:
+            seen = min(fovs, views.fovs)
+            voxels, fovs = voxels + seen * prod(views.fov_xyz), fovs - seen
+        return voxels + fovs * prod(own.fov_xyz)

@@ -165,8 +165,9 @@ class _Run:
             pictures.draw(self.experiment, self.volumes, self.training, self.geometry)
         if self.fovs == 0 and self.experiment.config.network.weights is not None:
             self._score_what_it_began_with()
-        with Meter("train", self.total, "fields of view") as meter:
-            meter.advance(self.fovs)
+        voxels = partial(self.training.voxels_of, own=self.experiment.config.network)
+        with Meter("train", self.total, "fields of view", work=voxels) as meter:
+            meter.advance(self.fovs, before=self.fovs)
             while self.fovs < self.total:
                 with ThreadPoolExecutor(1, "examples") as executor:
                     self._train_stretch(executor, meter)
@@ -205,7 +206,8 @@ class _Run:
                 if self.fovs >= until:
                     self.seconds += time.monotonic() - began
                 row = self._row(window, rate, with_held_out=self.fovs >= until)
-                meter.advance(self.fovs - meter.done, f"loss {row['loss']:.3f}, F1 {row['f1']:.3f}")
+                note = f"loss {row['loss']:.3f}, F1 {row['f1']:.3f}"
+                meter.advance(self.fovs - meter.done, note, before=meter.before)
                 window, row_due = _Window(), self.fovs + self.training.summary_fovs
         if self.ranks.rank == 0:
             if self.training.selection is not None:
