@@ -77,6 +77,7 @@ def test_unknown_keys_are_named_with_the_nearest_right_one():
         ({**LABELLED, "training": {"first_views": [{"fovs": 9, "fov_xyz": [35, 17, 17]}]}}, "must not be larger than"),
         ({**LABELLED, "training": {"first_views": [{"fovs": 9, "deltas_xyz": [9, 8, 8]}]}}, "nor move further than"),
         ({"training": {"fovs": 90, "first_views": [{"fovs": 60}, {"fovs": 30}]}}, "leaves none of fovs 90"),
+        ({"training": {"fovs": 90, "learning_rate": {"warmup_fovs": 90}}}, "leaves none of fovs 90"),
         ({"network": {}}, "either training or network.weights"),
         ({"training": {}}, "training needs labels"),
         ({"image": {"source": {"kind": "phantom"}, "crop_xyz": [[0, 0, 5], [9, 9, 5]]}}, "is empty"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from floodline.config import Network, Optimiser, Training
+from floodline.errors import FloodlineError
 from floodline.ffn.network import initial_weights
 from floodline.parallel import Ranks
 from floodline.training.batches import Batch
@@ -71,6 +72,21 @@ def test_steps_are_steps_of_all_workers_at_any_number_of_them():
         assert (rates.step_fovs, rates.total) == (step, 50 * step)
         passed = [rates.rate(steps * step) for steps in (5, 20, 29, 30, 40)]
         assert passed == pytest.approx([0.025, 0.1, 0.1, 0.05, 0.025])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"learning_rate": {"warmup_steps": 2000}}, "learning_rate's warm-up takes 512000 fields of view, and the"),
+        ({"steps": 10, "first_views": [{"fovs": 2560}]}, "first_views takes 2560 fields of view, and the whole"),
+    ],
+)
+def test_a_training_of_so_many_workers_is_longer_than_what_it_begins_with(changes, sentence):
+    training = Training(fovs=40_000, batch_size=4, **changes)
+    with pytest.raises(FloodlineError, match=sentence):
+        Schedule.of(training, workers=64)
+    longer = training.model_copy(update={"fovs": 600_000, "steps": None})
+    assert Schedule.of(longer, workers=64).total >= 600_000
 
 
 def test_a_training_is_whole_steps_and_not_shorter_than_configured():

@@ -270,18 +270,19 @@ def test_a_killed_rank_ends_the_job(folder):
 @pytest.mark.parametrize("launcher", ["mpirun", "horovodrun"])
 def test_a_rank_that_fails_ends_the_job_with_its_own_message(folder, tmp_path, launcher):
     """The second rank finds its sites damaged, while the first waits for it."""
-    damaged = Path(shutil.copytree(folder, tmp_path / "damaged"))
+    # Its message holds the word by which a lost connection is known.
+    damaged = Path(shutil.copytree(folder, tmp_path / "horovod"))
     next((damaged / "coordinates").glob("coordinates*")).write_bytes(b"no sites")
     (folder / "training").mkdir()
     (damaged / "training").symlink_to(folder / "training")
     script = tmp_path / "rank.sh"
     rank = "${OMPI_COMM_WORLD_RANK:-$HOROVOD_RANK}"
-    script.write_text(f'if [ "{rank}" = 1 ]; then cd {damaged}; else cd {folder}; fi\nexec floodline train .\n')
+    script.write_text(f'if [ "{rank}" = 1 ]; then cd {damaged}; else cd {folder}; fi\nexec floodline train $PWD\n')
     start = {"mpirun": ["mpirun", "-n", "2"], "horovodrun": ["horovodrun", "--gloo", "-np", "2"]}[launcher]
     done = subprocess.run([*start, "bash", str(script)], env=environment(), capture_output=True, text=True, timeout=600)
     said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "floodline: rank 1 of 2: the sites in coordinates cannot be read" in said
+    assert f"floodline: rank 1 of 2: the sites in {damaged / 'coordinates'} cannot be read" in said
     # horovodrun puts the rank before what a rank says, and has a traceback of its own to show.
     of_ranks = [line for line in said.splitlines() if launcher == "mpirun" or line.startswith("[")]
     assert not any("Traceback" in line for line in of_ranks)
@@ -312,6 +313,15 @@ def test_the_checkpoint_whose_flood_is_best_becomes_the_model(floodline, folder,
     assert card["made"]["trained"]["fovs"] == best["fovs"]
     same = (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
     assert same == (best["fovs"] == 96)
+
+
+def test_a_choice_that_is_asked_for_after_the_training_is_made_of_what_is_left(floodline, uninterrupted, tmp_path):
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "x"))
+    configure(folder, training={"selection": {"box_xyz": [[33, 0, 0], [48, 30, 30]]}})
+    assert "resumed after 96 fields of view" in floodline("train", folder)
+    records = json.loads((folder / "training/main/metrics.json").read_text())["checkpoints"]
+    assert [(record["fovs"], record["chosen"]) for record in records] == [(96, True)]
+    assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -422,7 +432,8 @@ def test_weights_go_out_to_the_published_layout_and_come_back(floodline, uninter
 
 def test_fine_tuning_starts_from_the_weights_that_are_named(floodline, folder, uninterrupted):
     model = str(uninterrupted / "model")
-    configure(folder, network={"weights": model}, training={"fovs": 4, "learning_rate": {"base": 1e-9}})
+    training = {"fovs": 8, "checkpoint_fovs": 8, "summary_fovs": 4, "learning_rate": {"base": 1e-9}}
+    configure(folder, network={"weights": model}, training=training)
     floodline("train", folder)
     before, after = (weights.load(path / "model") for path in (uninterrupted, folder))
     assert all(np.allclose(before[name], after[name], atol=1e-7) for name in before)
@@ -430,6 +441,9 @@ def test_fine_tuning_starts_from_the_weights_that_are_named(floodline, folder, u
     # The first row is of these weights: what they scored when their training ended.
     first, last = rows(folder)[0], rows(uninterrupted)[-1]
     assert (first["fovs"], first["loss"]) == ("0.0", "")
+    # The second has no held-out scores.
+    assert [bool(row["loss"]) for row in rows(folder)] == [False, True, True]
+    assert [bool(row["held_out_f1"]) for row in rows(folder)] == [True, False, True]
     assert first["held_out_patch_loss"] == last["held_out_patch_loss"]
 
 
@@ -463,7 +477,9 @@ def test_a_damaged_checkpoint_is_not_taken(floodline, folder, uninterrupted):
 def test_a_checkpoint_of_another_training_is_not_taken(floodline, folder):
     floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time())})
     configure(folder, training={"learning_rate": {"base": 0.02}})
-    assert "resumed" not in floodline("train", folder)
+    said = floodline("train", folder)
+    assert "resumed" not in said
+    assert "is of a training with other data, keys, arithmetic or number of workers: this one starts anew" in said
 
 
 def test_weights_of_another_depth_are_refused_and_nothing_is_written(floodline, folder, uninterrupted):

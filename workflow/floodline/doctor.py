@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ import psutil
 
 from floodline.browser import program
 from floodline.ffn.precision import processor_features, resolve
+from floodline.software import versions
 
 ROOT = Path(__file__).parents[2]
 ACTIVATE = f"source {Path(sys.prefix) / 'bin/activate'}"
@@ -60,20 +60,14 @@ def packages(lock: Path = ROOT / "envs" / "requirements.lock") -> Finding:
     if not lock.is_file():
         return Finding("packages", "note", f"no lock at {lock} to compare with")
     wanted = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock.read_text(), re.MULTILINE))
-    wrong = [f"{name} {there or 'is absent'}" for name, v in wanted.items() if (there := _installed(name)) != v]
+    there = versions(wanted)
+    wrong = [f"{name} {there.get(name, 'is absent')}" for name, v in wanted.items() if there.get(name) != v]
     if not wrong:
         return Finding("packages", "ok", f"{len(wanted)} as locked")
     named = ", ".join(wrong[:5]) + (" ..." if len(wrong) > 5 else "")
     return Finding(
         "packages", "missing", f"{len(wrong)} of {len(wanted)} differ from the lock: {named}", "`make setup`"
     )
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def commands() -> Finding:
@@ -100,7 +94,7 @@ def horovod() -> Finding:
     if not any(built.values()):
         return Finding("Horovod", "missing", "built without MPI and Gloo", "`rm .venv/.horovod && make setup`")
     ways = " and ".join(name for name, there in built.items() if there)
-    return Finding("Horovod", "ok", f"{_installed('horovod')} with {ways}")
+    return Finding("Horovod", "ok", f"{versions(['horovod']).get('horovod')} with {ways}")
 
 
 def compiler() -> Finding:

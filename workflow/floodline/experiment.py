@@ -107,6 +107,11 @@ class Experiment:
         """The image as it was ingested."""
         return Box.of(read_json(self.manifest("image"))["box_xyz"])
 
+    @property
+    def labelled_boxes(self) -> list[Box]:
+        """The boxes that are labelled; what lies between them is not."""
+        return [Box.of(corners) for corners in read_json(self.manifest("labels"))["boxes_xyz"]]
+
     def normalisation(self) -> tuple[float, float]:
         """Mean and standard deviation that the network's input is normalised with."""
         measured = read_json(self.manifest("image"))

@@ -75,10 +75,11 @@ class Ranks:
         except Exception as error:
             if self.horovod is None:
                 raise
-            if "horovod" in f"{type(error).__name__} {error}".lower():
-                error = FloodlineError("the connection to another rank is lost.")  # which says why
-            elif not isinstance(error, FloodlineError):
-                traceback.print_exc()
+            if not isinstance(error, FloodlineError):
+                if "horovod" in f"{type(error).__name__} {error}".lower():
+                    error = FloodlineError("the connection to another rank is lost.")  # which says why
+                else:
+                    traceback.print_exc()
             print(f"floodline: rank {self.rank} of {self.size}: {error}", file=sys.stderr, flush=True)
             if self.horovod.mpi_enabled():
                 from mpi4py import MPI

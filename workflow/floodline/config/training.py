@@ -153,8 +153,8 @@ class Selection(Model):
     """Which checkpoint becomes the model: the one whose flood of a box has the lowest adapted Rand error."""
 
     box_xyz: BoxXYZ = key(
-        "The box, labelled and not trained on. It is flooded as `inference` says, but as one sub-volume and with the "
-        "seed policy `peaks`."
+        "The box, labelled and not trained on. It is flooded as `inference` says, but as one sub-volume, with the seed "
+        "policy `peaks`, and without masks and initial segmentation."
     )
     checkpoints: Positive = key(
         "So many of the last checkpoints are tried; and, in fine-tuning, the weights that it began with.", 5
@@ -232,6 +232,9 @@ class Training(Model):
         first = sum(views.fovs for views in self.first_views)
         if self.steps is None and first >= self.fovs:
             raise ValueError(f"first_views take {first} fields of view, which leaves none of fovs {self.fovs}")
+        warmup = self.learning_rate.warmup_fovs
+        if self.steps is None and self.learning_rate.warmup_steps is None and warmup >= self.fovs:
+            raise ValueError(f"the warm-up takes {warmup} fields of view, which leaves none of fovs {self.fovs}")
         return self
 
     def voxels_of(self, fovs: float, own: FieldOfView) -> float:

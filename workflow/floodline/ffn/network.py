@@ -71,7 +71,7 @@ def identity_weights(network: Network, rng: np.random.Generator) -> Weights:
     return weights
 
 
-def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Precision, fused: bool = False) -> Any:
+def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Precision) -> Any:
     """What the network adds to the seed, as TensorFlow operations; training and inference share it.
 
     Args:
@@ -79,7 +79,6 @@ def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Preci
         image: normalised image, (batch, z, y, x, 1), float32.
         seed: logits of what is known of the object, same shape, float32.
         precision: arithmetic of the hidden layers; the read-out is summed in float32.
-        fused: for inference: let TensorFlow compute bias, ReLU and sum together with the convolutions.
 
     Returns:
         Update of the logits, (batch, z, y, x, 1), float32.
@@ -94,10 +93,12 @@ def update(variables: Mapping[str, Any], image: Any, seed: Any, precision: Preci
         # bias_add, unlike +, is fused with the convolution.
         return tf.nn.bias_add(tf.nn.conv3d(x, kernel, [1, 1, 1, 1, 1], "SAME"), bias)
 
+    @tf.custom_gradient
     def active(x: Any) -> Any:
-        # TensorFlow 2.18 gives up fusing anything at all where a sum that goes on as the residual also feeds an
-        # operation named Relu. Its maximum is the same, but has a gradient that takes longer.
-        return tf.maximum(x, tf.zeros([], kind)) if fused else tf.nn.relu(x)
+        # A ReLU. TensorFlow 2.18 gives up fusing anything at all where a sum that goes on as the residual also feeds an
+        # operation of that name; the maximum's own gradient takes longer.
+        y = tf.maximum(x, tf.zeros([], kind))
+        return y, lambda upstream: tf.raw_ops.ReluGrad(gradients=upstream, features=y)
 
     x = tf.cast(tf.concat([image, seed], axis=-1), kind)
     x = convolve(tf.nn.relu(convolve(x, "conv0_a")), "conv0_b")
@@ -129,9 +130,7 @@ class InferenceNetwork:
         constants = {name: tf.constant(weights[name]) for name in shapes(network)}
         self._tf = tf
         self._function = tf.function(
-            lambda image, seed: (
-                seed + update(constants, image[..., None], seed[..., None], precision, fused=True)[..., 0]
-            ),
+            lambda image, seed: seed + update(constants, image[..., None], seed[..., None], precision)[..., 0],
             autograph=False,
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks
 from floodline.labels.balance import balanced_sites
-from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, labelled_boxes, partition, removed_labels
+from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, partition, removed_labels
 from floodline.segmentation.sizes import label_sizes
 from floodline.volumes.layer import Layer
 
@@ -31,11 +31,14 @@ def sites(experiment: Experiment) -> np.ndarray:
     for number, corners in enumerate(wanted.held_out_xyz):
         assert layer is not None
         box = Box.of(corners).intersection(layer.box)
+        if box.is_empty:
+            logger.warning("the held-out box %s lies outside of the labels: no scores there", Box.of(corners))
+            continue
         around = box.grown(radius_xyz).intersection(layer.box)
         cut = blocks(around, BLOCK_XYZ)
         sizes = (label_sizes([layer.read(block)]) for block in cut)
         removed = removed_labels(({"ids": ids, "sizes": voxels} for ids, voxels in sizes), wanted)
-        definition = Definition(wanted.thresholds, radius_xyz, removed, labelled=labelled_boxes(experiment))
+        definition = Definition(wanted.thresholds, radius_xyz, removed, labelled=experiment.labelled_boxes)
         partitions = np.full(box.shape_zyx, EXCLUDED, np.uint8)
         for block in cut:
             common = block.intersection(box)

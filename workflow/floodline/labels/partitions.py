@@ -77,7 +77,7 @@ class _Worker:
         self.experiment = Experiment(folder)
         self.box = sites_box(self.experiment)
         self.read = Layer.open(self.experiment.layer("labels")).read
-        self.labelled = labelled_boxes(self.experiment)
+        self.labelled = self.experiment.labelled_boxes
         self.mask = _mask(self.experiment)
 
 
@@ -93,7 +93,7 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
         results = todo.do("partitions", {name: partial(_partition, block, removed) for name, block in cut.items()})
         found = ((block, one["partitions"]) for block, one in zip(cut.values(), results, strict=True))
         radius_xyz = experiment.config.lom_radius_xyz
-        parts = [_valid(box.intersection(one), radius_xyz) for one in labelled_boxes(experiment)]
+        parts = [_valid(box.intersection(one), radius_xyz) for one in experiment.labelled_boxes]
         write(experiment.partitions, box, [one for one in parts if not one.is_empty], found)
 
 
@@ -139,11 +139,6 @@ def sites_box(experiment: Experiment) -> Box:
             f"{list(radius_xyz)} (sites.lom_radius_xyz, by default from the network's field of view and deltas)."
         )
     return box
-
-
-def labelled_boxes(experiment: Experiment) -> list[Box]:
-    """The boxes that are labelled."""
-    return [Box.of(corners) for corners in read_json(experiment.manifest("labels"))["boxes_xyz"]]
 
 
 def _mask(experiment: Experiment) -> Read | None:

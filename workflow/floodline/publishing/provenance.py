@@ -7,15 +7,16 @@ import os
 import platform
 import re
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from floodline.experiment import Experiment
 from floodline.manifest import hash_of, hash_of_file
+from floodline.software import TENSORFLOW, versions
 
 PACKAGES = (
-    "tensorflow-cpu", "horovod", "numpy", "scipy", "snakemake", "cloud-volume", "tensorstore", "igneous-pipeline",
+    *TENSORFLOW, "horovod", "numpy", "scipy", "snakemake", "cloud-volume", "tensorstore", "igneous-pipeline",
     "zmesh", "kimimaro", "connected-components-3d", "fastremap", "edt", "bioimage-cpp", "scikit-image", "pandas",
     "matplotlib", "neuroglancer",
 )  # fmt: skip
@@ -34,7 +35,7 @@ def collect(experiment: Experiment) -> dict[str, Any]:
     return {
         "floodline": {"version": version("floodline"), "source": hash_of(sources)},
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": versions(PACKAGES),
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": len(os.sched_getaffinity(0))},
         "config": hash_of(experiment.config.model_dump(mode="json")),
         "files": {
@@ -76,13 +77,6 @@ def _number(text: str | None) -> float | None:
     try:
         return float(text or "")
     except ValueError:
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
         return None
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import Any
 
 from floodline.experiment import Experiment
 from floodline.ffn.network import Weights
 from floodline.manifest import read_json
+from floodline.software import TENSORFLOW, versions
 
-SOFTWARE = ("floodline", "tensorflow-cpu", "horovod", "numpy")
+SOFTWARE = ("floodline", *TENSORFLOW, "horovod", "numpy")
 
 
 def card(
@@ -27,7 +27,7 @@ def card(
         "parameters": sum(array.size for array in weights.values()),
         "licence": config.network.licence,
         "made": made,
-        "software": {name: importlib.metadata.version(name) for name in SOFTWARE},
+        "software": versions(SOFTWARE),
     }
     if config.training is not None and config.labels is not None:
         description |= {

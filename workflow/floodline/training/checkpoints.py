@@ -26,12 +26,18 @@ class Checkpoint:
         self.parameters = parameters
 
     def read(self) -> dict[str, np.ndarray] | None:
-        """What was kept; None if nothing was, or by another training, or if it is damaged (which is said)."""
+        """What was kept; None if nothing was, or by another training, or if it is damaged; the latter are said."""
         try:
-            return read_block(self.path, self.parameters)
+            kept = read_block(self.path, self.parameters)
         except DamagedBlock:
             logger.warning("%s is damaged: the training starts again", self.path)
             return None
+        if kept is None and self.path.exists():
+            logger.warning(
+                "%s is of a training with other data, keys, arithmetic or number of workers: this one starts anew",
+                self.path,
+            )
+        return kept
 
     def write(self, values: dict[str, np.ndarray]) -> None:
         """Replace what was kept."""

@@ -69,7 +69,7 @@ def _maker(example: Example, geometry: Geometry, experiment: Experiment, number:
 
 
 def _example(experiment: Experiment, image: Layer, site_xyz: list[int], canvas: Triple) -> Example:
-    """The example of a site; voxels without labels, and those outside of the site's held-out box, are not scored."""
+    """The example of a site; voxels outside of the labelled boxes, and of the site's held-out box, are not scored."""
     start_xyz = [s - c // 2 for s, c in zip(site_xyz, to_xyz(canvas), strict=True)]
     box = Box.sized(start_xyz, to_xyz(canvas))
     layer = Layer.open(experiment.layer("labels"))
@@ -79,9 +79,10 @@ def _example(experiment: Experiment, image: Layer, site_xyz: list[int], canvas: 
     held_out = [Box.of(corners) for corners in experiment.config.sites.held_out_xyz]
     counted = np.zeros(canvas, bool)
     for one in held_out:
-        common = one.intersection(known)
-        if one.contains_point(site_xyz) and not common.is_empty:
-            counted[common.slices_zyx(box.start_xyz)] = True
+        for labelled in experiment.labelled_boxes:
+            common = one.intersection(labelled).intersection(box)
+            if one.contains_point(site_xyz) and not common.is_empty:
+                counted[common.slices_zyx(box.start_xyz)] = True
     z, y, x = (size // 2 for size in canvas)
     volume = TrainingVolume(image.read(box), labels, np.array([[z, y, x]]), *experiment.normalisation())
     example = cut(volume, (z, y, x), canvas)

@@ -44,9 +44,10 @@ class Log:
             self._show(row)
 
     def add(self, row: Row) -> None:
-        """Add a row and write the file. Rows may lack columns: held-out scores are not in all."""
+        """Add a row and write the file. Rows may lack columns: held-out scores are not in all, or stand alone."""
         self.rows.append(row)
-        names = max((list(row) for row in self.rows), key=len)
+        found = dict.fromkeys(name for row in self.rows for name in row)
+        names = sorted(found, key=lambda name: name.startswith(HELD_OUT))
         text = io.StringIO()
         table = csv.DictWriter(text, names, lineterminator="\n")
         table.writeheader()

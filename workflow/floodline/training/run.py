@@ -220,13 +220,13 @@ class _Run:
         end = 0
         for views in self.training.first_views:
             end += views.fovs
-            if self.fovs < end < self.total:
+            if self.fovs < end:
                 return Geometry(views, self.training), end
         return self.geometry, self.total
 
     def _is_ending(self) -> bool:
-        """Whether any rank is short of time: they stop together."""
-        return bool(self.ranks.sum(np.array([allocation.is_ending()], np.float32))[0])
+        """Whether time is short: the first rank looks, and all stop together."""
+        return bool(self.ranks.sum(np.array([self.ranks.rank == 0 and allocation.is_ending()], np.float32))[0])
 
     def _makers(self, geometry: Geometry) -> list[Callable[[], Patch]]:
         """Makers of examples for the places of this rank's batch, each with random numbers of its own."""
@@ -271,6 +271,9 @@ class _Run:
         """Choose the checkpoint, and write `model/` and `metrics.json`."""
         values = self.trainer.weights()
         records: list[selection.Record] = []
+        if self.ranks.rank == 0 and self.training.selection is not None and not self.candidates.lengths():
+            # The training was over before a selection was asked for.
+            self.candidates.add(self.fovs, self.seconds, values)
         self.ranks.wait()
         if self.training.selection is not None:
             values, records = selection.choose(self.experiment, self.training.selection, self.candidates, self.ranks)
@@ -313,7 +316,7 @@ class _Run:
                 "precision": self.trainer.precision,
                 "seconds": self.seconds,
                 "diverged": diverged,
-                "last_row": row,
+                "row": row,
                 "checkpoints": records,
             },
         )

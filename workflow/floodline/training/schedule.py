@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import cos, pi
 
 from floodline.config import LearningRate, Training
+from floodline.errors import FloodlineError
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,37 @@ class Schedule:
 
     @classmethod
     def of(cls, training: Training, workers: int) -> Schedule:
-        """As configured; what is given in steps becomes fields of view here, and nowhere else."""
+        """As configured; what is given in steps becomes fields of view here, and nowhere else.
+
+        Raises:
+            FloodlineError: the warm-up, or the first views, are as long as the training of so many workers.
+        """
         step_fovs = training.batch_size * workers
         steps = training.steps or -(-training.fovs // step_fovs)
-        return cls(training.learning_rate, workers, step_fovs, steps * step_fovs)
+        schedule = cls(training.learning_rate, workers, step_fovs, steps * step_fovs)
+        first_views = sum(views.fovs for views in training.first_views)
+        for key, length in (("learning_rate's warm-up", schedule.warmup), ("first_views", first_views)):
+            if length >= schedule.total:
+                raise FloodlineError(
+                    f"training.{key} takes {length} fields of view, and the whole training by {workers} workers "
+                    f"{schedule.total}: make it shorter."
+                )
+        return schedule
 
     @property
     def peak(self) -> float:
         """The rate after the warm-up."""
         return self.config.peak(self.workers)
 
+    @property
+    def warmup(self) -> int:
+        """Length of the warm-up."""
+        return self._length(self.config.warmup_fovs, self.config.warmup_steps)
+
     def rate(self, fovs: int) -> float:
         """The rate of the step that ends at `fovs` fields of view."""
         config = self.config
-        warmup = self._length(config.warmup_fovs, config.warmup_steps)
+        warmup = self.warmup
         if fovs < warmup:
             return self.peak * fovs / warmup
         if config.decay == "constant":

@@ -15,9 +15,10 @@ from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
 from floodline.ffn.flood import Floods, drive
 from floodline.ffn.network import InferenceNetwork, Weights
-from floodline.ffn.precision import resolve
+from floodline.ffn.precision import of_inference
 from floodline.ffn.seeds import inside, peaks
 from floodline.geometry import Box
+from floodline.inference.contrast import matched, normalisation_of, reference_of
 from floodline.manifest import hash_of, read_json, write_json
 from floodline.parallel import Ranks
 from floodline.segmentation.contingency import tabulate
@@ -97,9 +98,10 @@ def _path(candidates: Candidates, fovs: int) -> Any:
 def _score(experiment: Experiment, selection: Selection, candidates: Candidates, fovs: int) -> None:
     """Flood the box with one checkpoint's weights and write its record, unless it is there."""
     inference = experiment.config.inference
-    precision = resolve(inference.precision)
-    options = inference.flood.model_dump(mode="json")
-    made_by = hash_of([candidates.parameters, selection.model_dump(mode="json"), options, precision])
+    precision = of_inference(inference)
+    made_by = hash_of(
+        [candidates.parameters, selection.model_dump(mode="json"), inference.model_dump(mode="json"), precision]
+    )
     path = _path(candidates, fovs)
     if path.is_file() and read_json(path)["made_by"] == made_by:
         return
@@ -127,7 +129,7 @@ def _score(experiment: Experiment, selection: Selection, candidates: Candidates,
 
 
 def flood_box(experiment: Experiment, network: InferenceNetwork, selection: Selection) -> tuple[np.ndarray, int]:
-    """Flood the box as one sub-volume.
+    """Flood the box as one sub-volume, with the image as inference sees it.
 
     Returns:
         Objects (z, y, x), 0 where there is none, and the number of network calls.
@@ -137,7 +139,10 @@ def flood_box(experiment: Experiment, network: InferenceNetwork, selection: Sele
     """
     options, shape = experiment.config.inference.flood, experiment.config.network
     image = Layer.open(experiment.layer("image")).read(Box.of(selection.box_xyz))
-    mean, stddev = experiment.normalisation()
+    reference = reference_of(experiment)
+    mean, stddev = normalisation_of(experiment, reference)
+    if reference is not None:
+        image = matched(image, reference)
     canvas = Canvas(image, mean, stddev, shape.fov_xyz, options)
     seeds = inside(peaks(image, mean, stddev), image.shape, shape.fov_xyz)
     floods = Floods(canvas, options, shape.deltas_xyz, seeds)

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +87,21 @@ class _Wanted:
         return TrainingVolume(image, labels, self._sites_zyx(canvas_zyx), mean, stddev, self.weight)
 
     def _sites_zyx(self, canvas_zyx: Triple) -> np.ndarray:
-        """Sites around which a whole example lies in the box and outside of every held-out box."""
+        """Sites around which a whole example lies in one labelled box and outside of every held-out box."""
         sites_xyz = self.scale.places(read_coordinates(self.experiment.coordinates) - np.array(self.box.start_xyz))
         # Augmentation may turn any side of an example along any axis, so the longest one needs room everywhere.
         radius = max(canvas_zyx) // 2
-        whole = np.all(
-            (sites_xyz >= radius) & (sites_xyz < np.array(self.scale.size(self.box.size_xyz)) - radius), axis=1
-        )
+        origin, factors = np.array(self.box.start_xyz), np.array(self.scale.factors_xyz)
+        whole = np.zeros(len(sites_xyz), bool)
+        for labelled in self.experiment.labelled_boxes:
+            part = labelled.intersection(self.box)
+            low = np.ceil((np.array(part.start_xyz) - origin) / factors) + radius
+            high = np.floor((np.array(part.stop_xyz) - origin) / factors) - radius
+            whole |= np.all((sites_xyz >= low) & (sites_xyz < high), axis=1)
         for corners in self.experiment.config.sites.held_out_xyz:
-            held_out = Box.of(corners).shifted([-start for start in self.box.start_xyz])
-            low = [floor(a / f) - radius for a, f in zip(held_out.start_xyz, self.scale.factors_xyz, strict=True)]
-            high = [ceil(b / f) + radius for b, f in zip(held_out.stop_xyz, self.scale.factors_xyz, strict=True)]
+            held_out = Box.of(corners)
+            low = np.floor((np.array(held_out.start_xyz) - origin) / factors) - radius
+            high = np.ceil((np.array(held_out.stop_xyz) - origin) / factors) + radius
             whole &= ~np.all((sites_xyz >= low) & (sites_xyz < high), axis=1)
         if not whole.any():
             raise FloodlineError(
