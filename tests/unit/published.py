@@ -54,6 +54,8 @@ def add(exp: Experiment, name: str, array: np.ndarray) -> Layer:
     known = {"box_xyz": made.box.corners, "voxel_size_nm_xyz": list(VOXEL_SIZE_NM_XYZ), "dtype": array.dtype.name}
     if name == "image":
         known |= {"mean": float(array.mean()), "stddev": float(array.std())}
+    if name == "labels":
+        known |= {"boxes_xyz": [made.box.corners]}
     write_json(exp.manifest(name), known)
     pyramid.run(exp.layer(name), 1, exp.manifest(name).with_name("mips.json"))
     return made

@@ -24,7 +24,7 @@ def keras_optimiser(keras, kind):
         "sgd": lambda: keras.SGD(RATE),
         "momentum": lambda: keras.SGD(RATE, momentum=0.9),
         "adam": lambda: keras.Adam(RATE, epsilon=1e-8),
-        "adamw": lambda: keras.AdamW(RATE, weight_decay=1e-4, epsilon=1e-8),
+        "adamw": lambda: keras.AdamW(RATE, weight_decay=0.1, epsilon=1e-8),
         "rmsprop": lambda: keras.RMSprop(RATE, rho=0.9, epsilon=1e-8),
         "adagrad": lambda: keras.Adagrad(RATE, initial_accumulator_value=0.1, epsilon=1e-8),
     }[kind]()
@@ -36,7 +36,7 @@ def test_every_optimiser_steps_as_that_of_keras(kind):
 
     rng = np.random.default_rng(3)
     start = rng.normal(size=50).astype(np.float32)
-    rule, options = RULES[kind], Optimiser(kind=kind)
+    rule, options = RULES[kind], Optimiser(kind=kind, weight_decay=0.1)
     state = {
         "weights": tf.Variable(start),
         **{name: tf.Variable(np.full_like(start, value)) for name, value in rule.slots.items()},
@@ -129,6 +129,27 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(kind):
         for part, expected in zip(train(micro_batch), whole, strict=True):
             np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-4)
     assert np.abs(whole[2] - np.concatenate([array.ravel() for array in first.values()])).max() > 0.001
+
+
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_each_component_of_the_gradient_is_clipped(clip):
+    network = Network(depth=2, features=4, fov_xyz=(9, 7, 5), deltas_xyz=(2, 2, 1))
+    first = initial_weights(network, np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    image, seed = (100 * rng.normal(size=(1, 5, 7, 9)).astype(np.float32) for _ in range(2))
+    batch = Batch(image, seed, np.full((1, 5, 7, 9), 0.95, np.float32))
+    options = {"precision": "float32", "optimiser": {"kind": "sgd"}}
+
+    def moved(training: Training) -> np.ndarray:
+        trainer = Trainer(first, network, training, Ranks())
+        trainer.step(batch, 1.0)
+        return trainer.state["weights"].numpy() - np.concatenate([array.ravel() for array in first.values()])
+
+    most = clip or 0.7
+    free = moved(Training(clip=1e9, **options))
+    assert (np.abs(free) > 2 * most).any()
+    clipped = moved(Training(**({"clip": clip} if clip else {}), **options))
+    np.testing.assert_allclose(clipped, np.clip(free, -most, most), atol=1e-5)
 
 
 def test_parts_of_a_batch_must_be_equal():

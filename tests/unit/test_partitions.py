@@ -15,7 +15,7 @@ from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks
-from floodline.labels import partitions
+from floodline.labels import held_out, partitions
 from floodline.labels.partitions import Definition
 from floodline.manifest import write_json
 from floodline.volumes.layer import Layer
@@ -182,6 +182,12 @@ def test_held_out_boxes_have_no_site_within_a_field_of_view(tmp_path, labels):
     free[2:-2, 2:-2, 2:-2] = True
     free[0 : 105 - 100 + 3, 9 - 5 - 3 : 10 - 5 + 3, 0 + 3 - 3 : 2 + 3 + 3] = False
     assert np.array_equal(result != 255, free)
+
+
+def test_a_held_out_box_without_labels_has_no_held_out_sites_and_that_is_said(tmp_path, labels, caplog):
+    experiment = experiment_with(tmp_path, labels, START_XYZ, held_out_xyz=[[[0, 9, 120], [9, 19, 130]]], min_size=0)
+    assert len(held_out.sites(experiment)) == 0
+    assert caplog.messages == ["the held-out box x 0..9 y 9..19 z 120..130 lies outside of the labels: no scores there"]
 
 
 def test_the_same_configuration_gives_the_same_bytes(tmp_path, labels):

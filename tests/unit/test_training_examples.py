@@ -361,6 +361,18 @@ def test_no_example_reaches_into_a_held_out_box_or_out_of_the_volume(tmp_path):
     assert 0 < len(allowed) < np.prod(SHAPE)
 
 
+def test_an_example_lies_inside_of_one_labelled_box(tmp_path):
+    experiment = experiment_of(tmp_path, np.ones(SHAPE))
+    x0, y0, z0 = published.START_XYZ
+    parts = [Box.sized((x0, y0, z0), (28, 26, 12)), Box.sized((x0, y0 + 3, z0 + 12), (14, 20, 12))]  # they touch
+    manifest = {**_json(experiment, "labels"), "boxes_xyz": [part.corners for part in parts]}
+    write_json(experiment.manifest("labels"), manifest)
+    sites = opened(experiment).volumes[0].sites_zyx + np.array([z0, y0, x0])
+    examples = [Box.sized((x - 5, y - 5, z - 5), (11, 11, 11)) for z, y, x in sites.tolist()]
+    assert all(sum(part.contains(example) for part in parts) == 1 for example in examples)
+    assert len(examples) == 18 * 16 * 2 + 4 * 10 * 2
+
+
 def test_no_room_beside_the_held_out_box_is_one_sentence(tmp_path):
     held_out = [[[100, -20, 7], [128, 6, 30]]]
     experiment = experiment_of(tmp_path, np.ones(SHAPE), sites={"held_out_xyz": held_out})
