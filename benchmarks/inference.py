@@ -5,7 +5,7 @@ each way of flooding costs in calls of the network and gives in quality.
     .venv/bin/python benchmarks/inference.py --memory 384
 
 One run prints one table, so that its ratios can be trusted on a noisy machine: the bare calls are measured just before
-and just after each flood. "In vain" are the calls of attempts that left no object: no early stop can save more. What
+and just after each flood, whose time includes the search for seeds. "In vain" are the calls of attempts that left no object: no early stop can save more. What
 several fronts of one object in a call could save is seen from the bare rate of larger batches. bfloat16 is measured
 where the processor computes in it. A box that reaches beyond the labels (z 150) gets no scores.
 """
@@ -146,11 +146,11 @@ def read(fib25: Path, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
 def measure(way: Way, network: Predict, image: np.ndarray, truth: np.ndarray | None) -> None:
     """Print the rows of one way."""
     options, fov_xyz = Flood(policy=way.policy), way.network.fov_xyz
+    before = bare_rate(network, fov_xyz)
+    began = time.monotonic()
     seeds = way.order(image, inside(peaks(image, MEAN, STDDEV), image.shape, fov_xyz))
     canvas = Canvas(image, MEAN, STDDEV, fov_xyz, options)
     floods = Floods(canvas, options, way.network.deltas_xyz, seeds)
-    before = bare_rate(network, fov_xyz)
-    began = time.monotonic()
     drive([floods.flood_all()], network)
     wall = time.monotonic() - began
     bare = (before + bare_rate(network, fov_xyz)) / 2

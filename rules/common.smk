@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from floodline import config as configuration
+from floodline.config import files
 from floodline.errors import FloodlineError
 from floodline.manifest import write_text
 from floodline.parallel import LAUNCHER_ENVIRONMENT
@@ -31,20 +32,18 @@ def section(*keys):
 
 def masked_by(*purposes):
     """Results that the masks for training sites, seeds or floods are made from, for `input`."""
-    needed = any(
-        mask.kind == "quality" and {*mask.closed_to} & {*purposes}
-        for mask in CONFIG.masks
-    )
+    needed = any(mask.kind == "quality" for mask in files.masks_for(CONFIG, *purposes))
     return ["results/{experiment}/quality/manifest.json"] if needed else []
 
 
 def masks(*purposes):
     """The masks for training sites, seeds or floods, for `params`."""
-    return [
-        mask.model_dump(mode="json")
-        for mask in CONFIG.masks
-        if {*mask.closed_to} & {*purposes}
-    ]
+    return [mask.model_dump(mode="json") for mask in files.masks_for(CONFIG, *purposes)]
+
+
+def present(paths):
+    """Those of the files that are there, for `input`; what is missing is named by the stage that wants it."""
+    return [path for path in paths if path.is_file()]
 
 
 def layers():

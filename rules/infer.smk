@@ -7,6 +7,7 @@ rule flood:
         image="results/{experiment}/image/manifest.json",
         model="results/{experiment}/model/card.json",
         masks=masked_by("seeds", "floods"),
+        files=present(files.of_floods(CONFIG)),
     output:
         "results/{experiment}/inference/shards/{shard}.json",
     log:

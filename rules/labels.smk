@@ -7,6 +7,7 @@ rule partitions:
         image="results/{experiment}/image/manifest.json",
         labels="results/{experiment}/labels/manifest.json",
         masks=masked_by("sites"),
+        files=present(files.of_masks(files.masks_for(CONFIG, "sites"))),
     output:
         "results/{experiment}/partitions.h5",
     log:

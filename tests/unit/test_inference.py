@@ -23,11 +23,13 @@ from floodline import allocation
 from floodline import config as configuration
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
+from floodline.ffn import precision
 from floodline.ffn.flood import Predict
 from floodline.ffn.runtimes import inference_network
 from floodline.geometry import Box
-from floodline.inference import run, under_way
+from floodline.inference import network, run, under_way
 from floodline.inference.contrast import matched, normalisation_of, reference_of
+from floodline.inference.network import arithmetic_of
 from floodline.inference.parameters import parameters_of
 from floodline.manifest import read_block, read_json
 from floodline.progress import Meter
@@ -87,11 +89,29 @@ def test_a_block_is_consistent(flooded):
 def test_the_same_configuration_gives_the_same_bytes_with_any_number_of_shards(flooded, tmp_path):
     again = small_floods.make(tmp_path, 2, shards=2)
     run.run(again, 1, 1)
-    with pytest.raises(FloodlineError, match="is missing or was made with other parameters"):
+    with pytest.raises(FloodlineError, match="and 0 other blocks are missing, damaged or made with other parameters"):
         run.finish(again)
     run.run(again, 0, 1)
     run.finish(again)
     assert blocks_of(again) == flooded[1]
+
+
+def test_the_shard_of_a_damaged_block_is_to_be_done_again(tmp_path):
+    """Snakemake goes by the shards' markers."""
+    experiment = small_floods.make(tmp_path, 3, shards=2)
+    for shard in (0, 1):
+        run.run(experiment, shard, 1)
+    whole = blocks_of(experiment)
+    path = experiment.block(experiment.subvolumes[1])
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(
+        FloodlineError, match=rf"{path} and 0 other blocks .* the same snakemake command, or `floodline"
+    ):
+        run.finish(experiment)
+    assert [experiment.shard(shard).exists() for shard in (0, 1)] == [True, False]
+    run.run(experiment, 1, 1)
+    run.finish(experiment)
+    assert blocks_of(experiment) == whole
 
 
 @pytest.mark.parametrize("batch", [2, 5])
@@ -104,18 +124,51 @@ def test_sub_volumes_that_share_calls_of_the_network_give_the_same_bytes(tmp_pat
     sizes = []
 
     def noting_sizes(*arguments: Any) -> Predict:
-        network = inference_network(*arguments)
+        plain = inference_network(*arguments)
 
         def predict(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
             sizes.append(len(image))
-            return network(image, seed)
+            return plain(image, seed)
 
         return predict
 
-    monkeypatch.setattr(run, "inference_network", noting_sizes)
+    monkeypatch.setattr(network, "inference_network", noting_sizes)
     run.run(experiment, 0, 1, batch)
     assert max(sizes) == batch
     assert blocks_of(experiment) == alone
+
+
+def test_every_worker_gets_a_task_however_many_sub_volumes_share_a_call(tmp_path):
+    experiment = small_floods.make(tmp_path, 6)
+    boxes, tasks = experiment.subvolumes, []
+
+    def hand_out(given: list[run.Task], hear: Any) -> list[run.Done]:
+        tasks.extend(part for part, _ in given)
+        return [dict.fromkeys(part, 0) for part, _ in given]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run.pool, "run", lambda crew, lead, workers: lead(hand_out))
+        run.run(experiment, 0, workers=3, batch=2)
+    assert [len(part) for part in tasks] == [2, 2, 2]
+    assert sorted((box for part in tasks for box in part), key=str) == sorted(boxes, key=str)
+
+
+@pytest.mark.parametrize(
+    ("shard", "fov", "sentence"),
+    [
+        (2, 9, r"there is no shard 2: inference.shards is 2, and the first one is 0"),
+        (0, 25, r"the image x 0\.\.24 .* is smaller than the field of view, network.fov_xyz \[25, 25, 25\]"),
+    ],
+)
+def test_what_cannot_be_flooded_is_said(tmp_path, shard, fov, sentence):
+    experiment = small_floods.make(tmp_path, 1, shards=2)
+    path = experiment.folder / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["network"]["fov_xyz"] = [fov] * 3
+    values["inference"]["subvolume_size_xyz"] = [30] * 3
+    path.write_text(configuration.dump(configuration.parse(values)))
+    with pytest.raises(FloodlineError, match=sentence):
+        run.run(Experiment(experiment.folder), shard, 1)
 
 
 def test_when_the_job_s_time_is_over_every_sub_volume_under_way_is_kept(tmp_path, monkeypatch):
@@ -227,6 +280,20 @@ def test_a_block_of_other_parameters_is_not_taken(tmp_path):
 # --- parameters ------------------------------------------------------------------------------------------------------
 
 
+def test_all_processors_flood_in_the_arithmetic_of_the_first(tmp_path, monkeypatch, caplog):
+    """One that is quick at bfloat16 begins; one that is not goes on."""
+    experiment = small_floods.make(tmp_path, precision="auto")
+    monkeypatch.setattr(precision, "processor_features", lambda: {"avx512_bf16"})
+    begun = parameters_of(experiment)
+    assert arithmetic_of(experiment) == "bfloat16"
+    monkeypatch.setattr(precision, "processor_features", set)
+    assert parameters_of(experiment) == begun
+    assert "floods are computed in bfloat16, as they were begun, and this processor is quick at float32" in caplog.text
+    explicit = change(experiment, precision="float32")
+    assert arithmetic_of(explicit) == "float32"
+    assert parameters_of(explicit) != begun
+
+
 def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_path):
     experiment = small_floods.make(tmp_path)
     points, mask = tmp_path / "points.csv", tmp_path / "mask.h5"
@@ -239,6 +306,7 @@ def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_
     plain = parameters_of(experiment)
     assert parameters_of(change(experiment, shards=7, checkpoint_seconds=1.0)) == plain
     changes: list[dict] = [
+        {"precision": "bfloat16"},
         {"image_mean": 1.0},
         {"image_stddev": 2.0},
         {"flood": {"policy": "reference"}},
@@ -266,12 +334,12 @@ def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_
     with h5py.File(mask, "a") as file:
         file["data"][0, 0, 0] = 1
     changed = [new != old for new, old in zip(all_hashes(), before, strict=True)]
-    assert changed == [False] * 6 + [True] * 6 + [False] * 3, "the files' content decides, too"
-    network = change(experiment)
-    weights = network.model / "weights.npz"
+    assert changed == [False] * 7 + [True] * 6 + [False] * 3, "the files' content decides, too"
+    trained_again = change(experiment)
+    weights = trained_again.model / "weights.npz"
     weights.write_bytes(weights.read_bytes() + b"\0")
     assert parameters_of(small_floods.make(tmp_path / "other")) == plain
-    assert parameters_of(network) != plain
+    assert parameters_of(trained_again) != plain
 
 
 # --- an initial segmentation -----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from floodline.errors import FloodlineError
 from floodline.ffn import openvino
 from floodline.ffn.network import InferenceNetwork, identity_weights, initial_weights
 from floodline.ffn.runtimes import inference_network
+from floodline.ffn.weights import save_model
 
 SMALL = Network(depth=3, features=8, fov_xyz=(9, 11, 13), deltas_xyz=(2, 2, 2))
 needs_openvino = pytest.mark.skipif(not openvino.is_installed(), reason="OpenVINO is not installed (make openvino)")
@@ -62,6 +63,23 @@ def test_the_tuner_takes_the_fastest_that_agrees():
     right = tune.Measurement(tune.Choice("tensorflow", "bfloat16"), 15.0, tune.LARGEST_DIFFERENCE)
     assert tune.fastest([reference, wrong, right]) is right
     assert tune.fastest([reference, wrong]) is reference
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"weights": "nothing/there"}, "nothing/there"),
+        ({"depth": 4}, "the weights are of a network of depth 3 with 8 features, but network.depth is 4"),
+    ],
+)
+def test_the_tuner_says_at_once_what_is_wrong_with_the_weights(tmp_path, changes, sentence):
+    made = initial_weights(SMALL, np.random.default_rng(0))
+    save_model(tmp_path / "model", made, {})
+    config = tmp_path / "small.yaml"
+    network = SMALL.model_dump(mode="json") | {"weights": str(tmp_path / "model")} | changes
+    config.write_text(yaml.safe_dump({"name": "small", "image": {"source": {"kind": "phantom"}}, "network": network}))
+    with pytest.raises(FloodlineError, match=sentence):
+        tune.run(config, None)
 
 
 def test_the_tuner_measures_this_machine(tmp_path, monkeypatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -107,6 +109,17 @@ def test_a_mask_reruns_those_that_it_is_closed_to(tiny):
     seeds = tiny.planned("--config", "masks=[{kind: border, closed_to: [seeds]}]")
     assert "flood" in seeds
     assert not seeds.keys() & {"ingest_image", "partitions", "train_network"}
+
+
+def test_a_changed_file_that_the_floods_read_reruns_them(tiny, tmp_path):
+    points = tmp_path / "points.csv"
+    points.write_text("x,y,z\n20,20,20\n")
+    copy = Workflow(Path(shutil.copytree(tiny.folder, tmp_path / "run", symlinks=True)), tiny.configuration)
+    seeds = ("--config", f"inference={{seeds: [{{policy: points, path: {points}}}]}}")
+    copy("infer", *seeds)
+    assert not copy.planned("infer", *seeds)
+    points.write_text("x,y,z\n30,30,30\n")
+    assert copy.planned("infer", *seeds) == {"flood": 2, "inference_manifest": 1, "infer": 1}
 
 
 def test_a_changed_network_reruns_training_and_what_follows_and_nothing_before_it(tiny):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -14,6 +13,7 @@ import typer
 from floodline import allocation
 from floodline.errors import FloodlineError
 from floodline.experiment import MAIN, Experiment
+from floodline.progress import start_log
 
 app = typer.Typer(
     help="From an electron-microscopy volume to neurons.\n\n"
@@ -433,9 +433,7 @@ def view(
 
 def main() -> None:
     """Run the command; a FloodlineError becomes one sentence and exit status 1, and want of time status 75."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
+    start_log()
     # TensorFlow greets at length, in every process.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # Google's storage library announces, in every process, when it will stop supporting Python 3.11.

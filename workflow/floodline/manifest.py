@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,6 +60,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_once(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all, unless the file is there: of several processes, the first one's stays."""
+    if path.exists():
+        return
+    own = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+    write_json(own, value)
+    try:
+        with suppress(FileExistsError):
+            os.link(own, path)
+    finally:
+        own.unlink()
 
 
 def read_json(path: Path) -> Any:

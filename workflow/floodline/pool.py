@@ -10,6 +10,7 @@ started; without a launcher they are spawned here. A task that takes long can sa
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import queue
@@ -30,6 +31,7 @@ from floodline import allocation
 from floodline.allocation import OutOfTime
 from floodline.errors import FloodlineError
 from floodline.parallel import launched_by_many
+from floodline.progress import start_log
 
 State = TypeVar("State")
 Task = TypeVar("Task")
@@ -105,6 +107,24 @@ def run(crew: Crew[State, Task, Result], lead: Callable[[HandOut[Task, Result]],
         lead(_Alone(crew).hand_out)
     else:
         _run_on_processes(crew, lead, workers)
+
+
+def size(workers: int) -> int:
+    """How many work in a `run` with so many `workers`: under a launcher, all of its ranks."""
+    return int(_world().size) if launched_by_many() else workers
+
+
+def _world() -> Any:
+    """All ranks of the launcher.
+
+    Raises:
+        FloodlineError: MPI cannot connect them.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise FloodlineError(f"a launcher started several ranks, but MPI cannot connect them ({error}).") from None
+    return MPI.COMM_WORLD
 
 
 # --- a worker --------------------------------------------------------------------------------------------------------
@@ -271,6 +291,8 @@ def _serve(connection: Connection, crew: Crew, threads: int, end: float | None) 
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     allocation.know(end)
+    # On a terminal the leader draws a bar, and only warnings are worth breaking it.
+    start_log(logging.WARNING if sys.stderr.isatty() else logging.INFO)
     worker = _Worker(crew)
     while True:
         try:
@@ -284,11 +306,7 @@ def _serve(connection: Connection, crew: Crew, threads: int, end: float | None) 
 
 
 def _run_on_ranks(crew: Crew, lead: Callable[[HandOut], None]) -> None:
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        raise FloodlineError(f"a launcher started several ranks, but MPI cannot connect them ({error}).") from None
-    ranks = MPI.COMM_WORLD
+    ranks = _world()
     try:
         if ranks.rank > 0:
             _follow(ranks, crew)

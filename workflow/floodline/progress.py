@@ -15,6 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 logger = logging.getLogger("floodline")
 
 
+def start_log(level: int = logging.INFO) -> None:
+    """Write what happens to stderr, a line each."""
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+
+
 class Meter:
     """Counts units of work done out of a total and shows them.
 

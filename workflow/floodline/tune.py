@@ -160,7 +160,7 @@ def _time(subject: Subject, choices: Sequence[Choice], cores: int) -> list[Measu
     """Time choices of the same number of processes, one after another, in fresh processes that keep step.
 
     Raises:
-        FloodlineError: a process failed.
+        FloodlineError: a process failed, as one does whose weights are missing or of another network.
     """
     context = multiprocessing.get_context("spawn")
     processes = choices[0].processes
@@ -172,8 +172,13 @@ def _time(subject: Subject, choices: Sequence[Choice], cores: int) -> list[Measu
     ]
     for process in crew:
         process.start()
+    told = []
     try:
-        told = [answers.get(timeout=PATIENCE) for _ in crew]
+        for _ in crew:
+            answer = answers.get(timeout=PATIENCE)
+            if isinstance(answer, FloodlineError):
+                raise answer
+            told.append(answer)
     except Empty:
         raise FloodlineError(f"the network could not be timed in {processes} processes: one of them failed.") from None
     finally:
@@ -187,8 +192,16 @@ def _time(subject: Subject, choices: Sequence[Choice], cores: int) -> list[Measu
 
 
 def _measure(subject: Subject, choices: list[Choice], threads: int, seconds: float, barrier: Any, answers: Any) -> None:
-    """Life of a process that times: for every choice its rate and the share of voxels that it decides otherwise."""
+    """Life of a process that times, and answers with what it has measured, or why it could not."""
     os.environ |= {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        answers.put(_rates(subject, choices, seconds, barrier))
+    except FloodlineError as error:
+        answers.put(error)
+
+
+def _rates(subject: Subject, choices: list[Choice], seconds: float, barrier: Any) -> tuple[list[float], list[float]]:
+    """For every choice its rate and the share of voxels that it decides otherwise."""
     from floodline.ffn import weights
     from floodline.ffn.canvas import logit_of
     from floodline.ffn.network import initial_weights
@@ -211,7 +224,7 @@ def _measure(subject: Subject, choices: list[Choice], threads: int, seconds: flo
             predict(image, seed)
             calls += 1
         rates.append(calls * choice.batch / (time.monotonic() - began))
-    answers.put((rates, differing))
+    return rates, differing
 
 
 def _updates(subject: Subject, predict: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -36,12 +36,11 @@ from floodline.agglomeration.score import score
 from floodline.config import Resegmentation
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.ffn import precision, weights
 from floodline.ffn.canvas import Canvas
 from floodline.ffn.flood import Floods, ObjectFlood, Predict
 from floodline.ffn.movement import Frontier
-from floodline.ffn.runtimes import inference_network
 from floodline.geometry import Box, Triple, to_zyx, triple
+from floodline.inference.network import arithmetic_of, network_of
 from floodline.manifest import hash_of, hash_of_file, read_json
 from floodline.segmentation.relabel import compact
 from floodline.steps import Arrays, Steps
@@ -127,7 +126,7 @@ def _parameters(experiment: Experiment) -> str:
             "network": config.network.model_dump(mode="json", exclude={"weights"}),
             "weights": hash_of_file(experiment.model / "weights.npz"),
             "runtime": config.inference.runtime,
-            "precision": precision.of_inference(config.inference),
+            "precision": arithmetic_of(experiment),
             "normalisation": experiment.normalisation(),
         }
     )
@@ -143,10 +142,7 @@ class _Worker:
 
     @cached_property
     def network(self) -> Predict:
-        config = self.experiment.config
-        arithmetic = precision.of_inference(config.inference)
-        values = weights.load(self.experiment.model)
-        return inference_network(values, config.network, arithmetic, config.inference.runtime)
+        return network_of(self.experiment)
 
 
 def _resegment(a: int, b: int, point_xyz: Triple, worker: _Worker) -> Arrays:

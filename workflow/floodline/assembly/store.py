@@ -11,7 +11,7 @@ import numpy as np
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.geometry import Box
-from floodline.manifest import read_block, read_json
+from floodline.manifest import DamagedBlock, read_block, read_json
 
 BLOCKS_IN_MEMORY = 8
 """A voxel of a grid lies in so many sub-volumes, unless overlaps exceed half of a sub-volume."""
@@ -69,10 +69,14 @@ class BlockStore:
 
 def _read(experiment: Experiment, box: Box, parameters: str) -> Block:
     path = experiment.block(box)
-    block = read_block(path, parameters)
+    try:
+        block = read_block(path, parameters)
+    except DamagedBlock:
+        block = None
     if block is None:
         raise FloodlineError(
-            f"{path} is missing or was made with other parameters than its manifest says: run `floodline infer` again."
+            f"{path} is missing, damaged or made with other parameters than its manifest says: "
+            f"`floodline infer {experiment.folder}` computes it again."
         )
     for name in ("segmentation", "qprob"):
         if block[name].shape != box.shape_zyx:

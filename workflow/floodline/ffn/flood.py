@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -292,8 +293,9 @@ def drive(floodings: Iterable[Flooding[Any]], predict: Predict, at_once: int = 1
                 for asking in _advance(flooding, prediction)
             ]
     finally:
-        for flooding, _ in waiting:
-            flooding.close()
+        with ExitStack() as each:  # all are closed, even if one cannot keep its state
+            for flooding, _ in waiting:
+                each.callback(flooding.close)
 
 
 _Waiting = tuple[Flooding[Any], Asked]

@@ -9,11 +9,10 @@ import numpy as np
 
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.ffn import precision, weights
 from floodline.ffn.canvas import Canvas, quantise
 from floodline.ffn.flood import Floods, drive
-from floodline.ffn.runtimes import inference_network
 from floodline.geometry import Box, Triple, triple
+from floodline.inference.network import network_of
 from floodline.inference.parameters import parameters_of
 from floodline.inference.subvolume import Subvolume
 from floodline.manifest import read_block, read_json, write_block
@@ -89,10 +88,7 @@ def _flood(
         subvolume.restriction,
     )  # fmt: skip
     canvas.keep(before)
-    network = inference_network(
-        weights.load(experiment.model), config.network, precision.of_inference(config.inference),
-        config.inference.runtime,
-    )  # fmt: skip
+    network = network_of(experiment)
     floods = Floods(canvas, config.inference.flood, config.network.deltas_xyz, [seed_zyx])
 
     axis = int(np.argmax([own.take(seed_zyx[axis], axis).sum() for axis in range(3)]))

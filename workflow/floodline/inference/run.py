@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import cached_property, partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,9 @@ import numpy as np
 from floodline import pool
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.ffn import precision, weights
 from floodline.ffn.flood import Flooding, Predict, drive
-from floodline.ffn.runtimes import inference_network
 from floodline.geometry import Box
+from floodline.inference.network import network_of
 from floodline.inference.parameters import parameters_of
 from floodline.inference.subvolume import flood_subvolume, forget_passes
 from floodline.inference.under_way import Note
@@ -36,7 +36,7 @@ Task = tuple[list[Box], str]
 """Sub-volumes that share calls of the network, and the hash of the parameters that their blocks are to have."""
 
 BATCHES_A_TASK = 4
-"""Sub-volumes of a task, for each place in a batch: more keep batches full for longer, fewer end sooner."""
+"""Sub-volumes of a task at most, for each place in a batch: more keep batches full for longer, fewer end sooner."""
 
 BYTES_A_VOXEL = 10
 """Of a sub-volume under way: image 1, prediction 4, ids 4, probabilities 1. See Canvas."""
@@ -51,20 +51,39 @@ def run(experiment: Experiment, shard: int, workers: int, batch: int = 1) -> Non
         batch: sub-volumes that a worker floods side by side, each call of its network serving all of them.
 
     Raises:
+        FloodlineError: there is no such shard, or the image is smaller than the field of view.
         OutOfTime: the scheduler is about to end the job; finished sub-volumes and checkpoints of the others are kept.
     """
+    shards, fov_xyz = experiment.config.inference.shards, experiment.config.network.fov_xyz
+    if not 0 <= shard < shards:
+        raise FloodlineError(f"there is no shard {shard}: inference.shards is {shards}, and the first one is 0.")
+    image = experiment.image_box
+    if any(size < fov for size, fov in zip(image.size_xyz, fov_xyz, strict=True)):
+        raise FloodlineError(
+            f"the image {image} is smaller than the field of view, network.fov_xyz {list(fov_xyz)}: nothing can be "
+            "flooded in it."
+        )
+    boxes = experiment.subvolumes[shard::shards]
+    workers = pool.size(max(1, min(workers, len(boxes))))
     crew = pool.Crew(partial(_Worker, experiment.folder, batch), _flood_boxes)
-    boxes = experiment.subvolumes[shard :: experiment.config.inference.shards]
-    pool.run(crew, partial(_lead, experiment, shard, boxes, batch), max(1, min(workers, len(boxes))))
+    # Enough tasks for all workers.
+    a_task = 1 if batch == 1 else max(1, min(batch * BATCHES_A_TASK, ceil(len(boxes) / workers)))
+    pool.run(crew, partial(_lead, experiment, shard, boxes, batch, a_task), workers)
 
 
-def _lead(experiment: Experiment, shard: int, boxes: list[Box], batch: int, hand_out: pool.HandOut[Task, Done]) -> None:
+def _lead(
+    experiment: Experiment,
+    shard: int,
+    boxes: list[Box],
+    batch: int,
+    a_task: int,
+    hand_out: pool.HandOut[Task, Done],
+) -> None:
     parameters = parameters_of(experiment)
     marker = experiment.shard(shard)
     marker.unlink(missing_ok=True)
     longest_first = _longest_first(experiment, boxes)
-    size = 1 if batch == 1 else batch * BATCHES_A_TASK
-    tasks = [(longest_first[i : i + size], parameters) for i in range(0, len(boxes), size)]
+    tasks = [(longest_first[i : i + a_task], parameters) for i in range(0, len(boxes), a_task)]
     voxels = max(box.voxels for box in boxes) if boxes else 0
     logger.info(
         "shard %d: %d sub-volumes of up to %.3g voxels; each worker needs %.3g GB for them, beside its network",
@@ -78,12 +97,14 @@ def _lead(experiment: Experiment, shard: int, boxes: list[Box], batch: int, hand
 
         def show(more: int = 0) -> None:
             under_way = [note for note in notes.values() if note.box not in finished]
-            voxels = covered + sum({note.box: note.voxels for note in under_way}.values())
+            of_box: dict[Box, int] = {}
+            for note in under_way:  # of either pass, the one that got further
+                of_box[note.box] = max(note.voxels, of_box.get(note.box, 0))
             rate = sum(note.calls for note in notes.values()) / (time.monotonic() - began)
             not_flooded = finished - {note.box for note in notes.values()}
             meter.advance(
                 more,
-                f"{voxels:.3g} voxels covered, {rate:.1f} FOV/s",
+                f"{covered + sum(of_box.values()):.3g} voxels covered, {rate:.1f} FOV/s",
                 under_way=sum(note.share for note in under_way),
                 before=sum(note.before for note in notes.values()) + len(not_flooded),
             )
@@ -125,11 +146,7 @@ class _Worker:
     @cached_property
     def network(self) -> Predict:
         """Loaded with the first sub-volume that is not done yet."""
-        config = self.experiment.config
-        arithmetic = precision.of_inference(config.inference)
-        return inference_network(
-            weights.load(self.experiment.model), config.network, arithmetic, config.inference.runtime
-        )
+        return network_of(self.experiment)
 
 
 def _flood_boxes(worker: _Worker, task: Task) -> Done:
@@ -145,7 +162,7 @@ def _flood_box(experiment: Experiment, box: Box, parameters: str, done: Done) ->
     """Flood one sub-volume and write its block, unless it is there."""
     path = experiment.block(box)
     for partial_file in path.parent.glob(f".{path.stem}.*.partial"):
-        partial_file.unlink()  # left by a run that was killed while it wrote
+        partial_file.unlink(missing_ok=True)  # left by a run that was killed while it wrote
     block = _finished(path, parameters)
     if block is None:
         result = yield from flood_subvolume(experiment, box, parameters)
@@ -176,6 +193,8 @@ def _finished(path: Path, parameters: str) -> dict[str, np.ndarray] | None:
 def finish(experiment: Experiment) -> None:
     """Write the manifest of the block store.
 
+    The markers of shards that lack a block go, so that whoever goes by them, as Snakemake does, floods these again.
+
     Raises:
         FloodlineError: blocks are missing, damaged, or were made with other parameters.
     """
@@ -183,13 +202,14 @@ def finish(experiment: Experiment) -> None:
     manifest = experiment.manifest("inference")
     manifest.unlink(missing_ok=True)
     entries: list[dict[str, Any]] = []
-    for box in experiment.subvolumes:
+    lacking: list[Path] = []
+    for number, box in enumerate(experiment.subvolumes):
         path = experiment.block(box)
         block = _finished(path, parameters)
         if block is None:
-            raise FloodlineError(
-                f"{path} is missing or was made with other parameters: run `floodline infer` for every shard first."
-            )
+            lacking.append(path)
+            experiment.shard(number % experiment.config.inference.shards).unlink(missing_ok=True)
+            continue
         entries.append(
             {
                 "box_xyz": box.corners,
@@ -199,5 +219,10 @@ def finish(experiment: Experiment) -> None:
                 "seconds": read_json(_times(path))["seconds"],
                 **dict(zip(block["count_names"].tolist(), block["counts"].tolist(), strict=True)),
             }
+        )
+    if lacking:
+        raise FloodlineError(
+            f"{lacking[0]} and {len(lacking) - 1} other blocks are missing, damaged or made with other parameters: the "
+            f"same snakemake command, or `floodline infer {experiment.folder}`, computes them again."
         )
     write_json(manifest, {"parameters": parameters, "blocks": entries})

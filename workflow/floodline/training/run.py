@@ -32,7 +32,6 @@ from floodline.errors import Diverged
 from floodline.experiment import MAIN, Experiment
 from floodline.ffn import weights
 from floodline.ffn.network import Weights, identity_weights, initial_weights
-from floodline.ffn.precision import resolve
 from floodline.manifest import hash_of, write_json
 from floodline.parallel import Ranks, training_ranks
 from floodline.progress import Meter
@@ -103,7 +102,7 @@ def parameters_of(experiment: Experiment, first: Weights, workers: int) -> str:
             "network": config.network.model_dump(mode="json", exclude={"weights", "licence"}),
             "first_weights": hashlib.blake2b(b"".join(array.tobytes() for array in first.values())).hexdigest(),
             "training": config.training.model_dump(mode="json", exclude=watching),
-            "precision": resolve(config.training.precision),
+            "precision": config.training.precision,
             "volumes": identity(experiment),
             "workers": workers,
         }
