@@ -5,9 +5,10 @@ each way of flooding costs in calls of the network and gives in quality.
     .venv/bin/python benchmarks/inference.py --memory 384
 
 One run prints one table, so that its ratios can be trusted on a noisy machine: the bare calls are measured just before
-and just after each flood, whose time includes the search for seeds. "In vain" are the calls of attempts that left no object: no early stop can save more. What
-several fronts of one object in a call could save is seen from the bare rate of larger batches. bfloat16 is measured
-where the processor computes in it. A box that reaches beyond the labels (z 150) gets no scores.
+and just after each flood, whose time includes the search for seeds. "In vain" are the calls of attempts that left no
+object: no early stop can save more. What several fronts of one object in a call could save is seen from the bare rate
+of larger batches. bfloat16 is measured where the processor computes in it. A box that reaches beyond the labels (z 150)
+gets no scores.
 """
 
 from __future__ import annotations
