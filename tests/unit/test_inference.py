@@ -23,13 +23,12 @@ from floodline import allocation
 from floodline import config as configuration
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.ffn import precision
+from floodline.ffn import precision, runtimes
+from floodline.ffn.contrast import matched, normalisation_of, reference_of
 from floodline.ffn.flood import Predict
-from floodline.ffn.runtimes import inference_network
+from floodline.ffn.runtimes import arithmetic_of, inference_network
 from floodline.geometry import Box
-from floodline.inference import network, run, under_way
-from floodline.inference.contrast import matched, normalisation_of, reference_of
-from floodline.inference.network import arithmetic_of
+from floodline.inference import run, under_way
 from floodline.inference.parameters import parameters_of
 from floodline.manifest import read_block, read_json
 from floodline.progress import Meter
@@ -132,7 +131,7 @@ def test_sub_volumes_that_share_calls_of_the_network_give_the_same_bytes(tmp_pat
 
         return predict
 
-    monkeypatch.setattr(network, "inference_network", noting_sizes)
+    monkeypatch.setattr(runtimes, "inference_network", noting_sizes)
     run.run(experiment, 0, 1, batch)
     assert max(sizes) == batch
     assert blocks_of(experiment) == alone

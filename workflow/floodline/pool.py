@@ -43,6 +43,10 @@ POLL_SECONDS = 0.002
 """Between two looks at the messages. Waiting inside of MPI would spin, and take a core from a rank that computes."""
 
 
+SECONDS_TO_LEAVE = 5.0
+"""For a process that has nothing left to do."""
+
+
 @dataclass(frozen=True)
 class Crew(Generic[State, Task, Result]):
     """What every worker does. Both functions, and what they hold, must be picklable.
@@ -278,10 +282,15 @@ class _Processes(Team):
                 raise FloodlineError(f"a worker process ended in the middle of its work ({cause}).") from None
 
     def end(self) -> None:
-        """The workers' work is done, or of no use any more."""
+        """The workers' work is done, or of no use any more: those that are free leave by themselves, and clean up."""
+        for worker, process in enumerate(self.processes):
+            if worker not in self.free:
+                process.terminate()
+        for connection in self.connections:
+            connection.close()
         for process in self.processes:
+            process.join(SECONDS_TO_LEAVE)
             process.terminate()
-        for process in self.processes:
             process.join()
 
 

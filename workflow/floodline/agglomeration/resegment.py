@@ -39,8 +39,8 @@ from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
 from floodline.ffn.flood import Floods, ObjectFlood, Predict
 from floodline.ffn.movement import Frontier
+from floodline.ffn.runtimes import arithmetic_of, network_of
 from floodline.geometry import Box, Triple, to_zyx, triple
-from floodline.inference.network import arithmetic_of, network_of
 from floodline.manifest import hash_of, hash_of_file, read_json
 from floodline.segmentation.relabel import compact
 from floodline.steps import Arrays, Steps

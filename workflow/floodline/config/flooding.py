@@ -164,7 +164,8 @@ class Inference(Model):
     image_mean: float | None = key("Mean for the normalisation; null: as measured at ingest.", None)
     image_stddev: Annotated[float, Field(gt=0)] | None = key("Standard deviation; null: as measured.", None)
     precision: Literal["float32", "bfloat16", "auto"] = key(
-        "Arithmetic of the network; auto: bfloat16 where the processor has it, but float32 with the policy reference.",
+        "Arithmetic of the network; auto: bfloat16 where the processor has it, but float32 with the policy reference. "
+        "The first processor decides for all that flood the experiment.",
         "auto",
     )
     runtime: Literal["tensorflow", "openvino"] = key(

@@ -11,8 +11,8 @@ from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas, quantise
 from floodline.ffn.flood import Floods, drive
+from floodline.ffn.runtimes import network_of
 from floodline.geometry import Box, Triple, triple
-from floodline.inference.network import network_of
 from floodline.inference.parameters import parameters_of
 from floodline.inference.subvolume import Subvolume
 from floodline.manifest import read_block, read_json, write_block

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from floodline.config import QualityMask, files
 from floodline.experiment import Experiment
-from floodline.inference.network import arithmetic_of
+from floodline.ffn.runtimes import arithmetic_of
 from floodline.manifest import hash_of, hash_of_file, read_json
 
 BLOCK_FORMAT = 2

@@ -22,8 +22,8 @@ from floodline import pool
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.flood import Flooding, Predict, drive
+from floodline.ffn.runtimes import network_of
 from floodline.geometry import Box
-from floodline.inference.network import network_of
 from floodline.inference.parameters import parameters_of
 from floodline.inference.subvolume import flood_subvolume, forget_passes
 from floodline.inference.under_way import Note

@@ -19,13 +19,13 @@ from floodline import allocation
 from floodline.config import Seeds
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
+from floodline.ffn.contrast import matched, normalisation_of, reference_of
 from floodline.ffn.flood import Flooding, Floods
 from floodline.ffn.restriction import Restriction
 from floodline.ffn.seed_policies import Ground, find_seeds, invert
 from floodline.geometry import Box
 from floodline.inference.checkpoint import Checkpoint
 from floodline.inference.consensus import agree
-from floodline.inference.contrast import matched, normalisation_of, reference_of
 from floodline.inference.masks import restriction_of
 from floodline.inference.passes import Pass, Policy
 from floodline.inference.result import Result

@@ -13,12 +13,12 @@ from floodline.config import Selection
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
+from floodline.ffn.contrast import matched, normalisation_of, reference_of
 from floodline.ffn.flood import Floods, drive
 from floodline.ffn.network import InferenceNetwork, Weights
 from floodline.ffn.precision import of_inference
 from floodline.ffn.seeds import inside, peaks
 from floodline.geometry import Box
-from floodline.inference.contrast import matched, normalisation_of, reference_of
 from floodline.manifest import hash_of, read_json, write_json
 from floodline.parallel import Ranks
 from floodline.segmentation.contingency import tabulate

@@ -1,0 +1,75 @@
+"""Training sites, measured: partitions of a label volume, in voxels a second.
+
+    .venv/bin/python benchmarks/labels.py [--side 512] [--workers 2] [--rounds 3]
+
+The volume is of Voronoi cells of about 60 voxels across. The radius of the surroundings is that of the published
+network (24 voxels). The best round counts; its seconds are wall time with the start of the workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from floodline import config
+from floodline.experiment import Experiment
+from floodline.geometry import Box, blocks
+from floodline.labels import coordinates, partitions
+from floodline.manifest import write_json, write_text
+from floodline.volumes.layer import Layer
+
+ACROSS = 60
+
+
+def main() -> None:
+    """Print the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=512, help="voxels along each axis")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        experiment = labelled(Path(name), arguments.side)
+        took = [seconds_of(experiment, arguments.workers) for _ in range(arguments.rounds)]
+        began = time.monotonic()
+        coordinates.run(experiment)
+        balanced = time.monotonic() - began
+    voxels = arguments.side**3 / 1e6
+    print(
+        f"{voxels:.0f} million voxels, {arguments.workers} workers: partitions {min(took):.1f} s, "
+        f"{voxels / min(took):.1f} million voxels a second; balanced coordinates {balanced:.1f} s"
+    )
+
+
+def labelled(folder: Path, side: int) -> Experiment:
+    """An experiment with labels."""
+    phantom = {"source": {"kind": "phantom", "size_xyz": [side] * 3}}
+    values = {"name": "labels", "image": phantom, "labels": phantom, "training": {}}
+    write_text(folder / "config.yaml", config.dump(config.parse(values)))
+    experiment, box = Experiment(folder), Box((0, 0, 0), (side, side, side))
+    layer = Layer.create(
+        experiment.layer("labels"),
+        box=box, dtype="uint64", voxel_size_nm_xyz=(8, 8, 8), chunk_size_xyz=(64, 64, 64), kind="segmentation",
+    )  # fmt: skip
+    cells = cKDTree(np.random.default_rng(0).uniform(0, side, (max(8, (side // ACROSS) ** 3), 3)))
+    for slab in blocks(box, (side, side, 64)):
+        places = np.moveaxis(np.indices(slab.shape_zyx), 0, -1) + slab.start_xyz[::-1]
+        layer.write(slab, (cells.query(places, workers=-1)[1] + 1).astype(np.uint64))
+    write_json(experiment.manifest("labels"), {"box_xyz": box.corners, "boxes_xyz": [box.corners]})
+    return experiment
+
+
+def seconds_of(experiment: Experiment, workers: int) -> float:
+    """Wall time of the stage."""
+    began = time.monotonic()
+    partitions.run(experiment, workers)
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    main()
