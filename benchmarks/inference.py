@@ -2,7 +2,7 @@
 each way of flooding costs in calls of the network and gives in quality.
 
     .venv/bin/python benchmarks/inference.py /where/fib25/is [--boxes 0,0,0,110,110,110 ...] [--ways "steps of 12" ...]
-    .venv/bin/python benchmarks/inference.py --memory 384
+    .venv/bin/python benchmarks/inference.py --memory 384 [--seeds peaks fill_empty_space] [--consensus]
 
 One run prints one table, so that its ratios can be trusted on a noisy machine: the bare calls are measured just before
 and just after each flood, whose time includes the search for seeds. "In vain" are the calls of attempts that left no
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,9 @@ from floodline.volumes.layer import Layer
 MEAN, STDDEV = 128.0, 33.0
 SECONDS_OF_BARE_CALLS = 4.0
 BATCHES = (1, 2, 4)
-FASTEST = resolve("auto")
+OPTIONS = {"grid": {"step": 100}}
+"""Of seed policies, when memory is measured."""
+FASTEST: Precision = resolve("auto")
 BOXES = ["0,0,0,110,110,110", "130,130,40,240,240,150"]
 
 
@@ -78,8 +81,12 @@ class Way:
 
 def ways() -> list[Way]:
     """What is compared."""
-    runtimes: list[Runtime] = ["tensorflow", *(["openvino"] if is_installed() else [])]
-    precisions: list[Precision] = ["float32", *(["bfloat16"] if FASTEST == "bfloat16" else [])]
+    runtimes: list[Runtime] = ["tensorflow"]
+    if is_installed():
+        runtimes.append("openvino")
+    precisions: list[Precision] = ["float32"]
+    if FASTEST != "float32":
+        precisions.append(FASTEST)
     policies: list[FloodPolicy] = ["reference", "efficient"]
     return [
         *(
@@ -103,9 +110,16 @@ def main() -> None:
     parser.add_argument("--boxes", nargs="+", default=BOXES, help="x0,y0,z0,x1,y1,z1")
     parser.add_argument("--ways", nargs="+", choices=sorted({way.name for way in ways()}), help="only these rows")
     parser.add_argument("--memory", type=int, help="only measure the memory of a sub-volume of so many voxels a side")
+    parser.add_argument(
+        "--seeds", nargs="+", default=["peaks"], help="with --memory: the seed policies, one after the other"
+    )
+    parser.add_argument("--consensus", action="store_true", help="with --memory: of two passes")
     arguments = parser.parse_args()
     if arguments.memory:
-        print(f"{bytes_a_voxel(arguments.memory):.1f} bytes a voxel beyond the network, {arguments.memory}^3 voxels")
+        seeds = [{"policy": policy, **OPTIONS.get(policy, {})} for policy in arguments.seeds]
+        inference = {"seeds": seeds, "consensus": "split" if arguments.consensus else None}
+        held = bytes_a_voxel(arguments.memory, inference)
+        print(f"{held:.1f} bytes a voxel beyond the network, {arguments.memory}^3 voxels, {inference}")
         return
     if not arguments.fib25:
         parser.error("the folder of the FIB-25 data is missing")
@@ -186,21 +200,21 @@ def bare_rate(network: Predict, fov_xyz: tuple[int, int, int], batch: int = 1) -
     return batch * calls / (time.monotonic() - began)
 
 
-def bytes_a_voxel(side: int) -> float:
+def bytes_a_voxel(side: int, inference: dict[str, Any]) -> float:
     """Peak memory of a sub-volume, from image to block, checkpoints included, with a network that costs nothing."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        small, large = (noise(Path(folder) / str(voxels), voxels) for voxels in (64, side))
+        small, large = (noise(Path(folder) / str(voxels), voxels, inference) for voxels in (64, side))
         flood(small)  # what is loaded once
         before = peak_memory()
         flood(large)
         return (peak_memory() - before) / side**3
 
 
-def noise(folder: Path, side: int) -> Experiment:
+def noise(folder: Path, side: int, inference: dict[str, Any]) -> Experiment:
     """An experiment with a sub-volume of noise."""
-    flooding = {"subvolume_size_xyz": [side] * 3, "checkpoint_seconds": 1.0, "seeds": [{"policy": "grid", "step": 100}]}
+    flooding = {"subvolume_size_xyz": [side] * 3, "checkpoint_seconds": 1.0, **inference}
     image = {"source": {"kind": "phantom", "size_xyz": [side] * 3}}
     values = {"name": "noise", "image": image, "network": {"weights": "none"}, "inference": flooding}
     write_text(folder / "config.yaml", configuration.dump(configuration.parse(values)))

@@ -56,7 +56,7 @@ def find_seeds(policy: config.Seeds, ground: Ground, fov_xyz: Sequence[int]) -> 
     """
     match policy:
         case config.PeaksSeeds():
-            seeds = peaks(ground.image, ground.mean, ground.stddev, ground.masked, ground.segmentation > 0)
+            seeds = peaks(ground.image, ground.mean, ground.stddev, ground.masked, ground.segmentation)
         case config.Peaks2dSeeds():
             seeds = peaks_2d(ground, policy.min_distance, policy.min_edge_distance)
         case config.GridSeeds():
@@ -143,8 +143,12 @@ def fill_empty_space(segmentation: np.ndarray) -> np.ndarray:
     """
     import edt
 
-    empty = (segmentation <= 0) & (segmentation != FAILED)
-    return local_maxima(edt.edt(empty, black_border=bool(empty.all())), min_distance=2, threshold=0.5)
+    empty = np.empty(segmentation.shape, bool)
+    for z, ids in enumerate(segmentation):
+        empty[z] = (ids <= 0) & (ids != FAILED)
+    distance = edt.edt(empty, black_border=bool(empty.all()))
+    del empty
+    return local_maxima(distance, min_distance=2, threshold=0.5)
 
 
 def read_points(path: Path) -> np.ndarray:

@@ -18,13 +18,13 @@ EDGE_HALO = 1 + int(4 * EDGE_SIGMA + 0.5)  # Sobel, and the Gaussian that SciPy 
 PEAK_DISTANCE = 3
 # Equal distances are told apart by this noise; its state is part of the published definition, not of the experiment.
 TIE_BREAKING_STATE, TIE_BREAKING_SCALE = 42, 1e-4
-SLAB = 32  # slices
+SLAB_OF_EDGES, SLAB_OF_MAXIMA = 32, 8  # slices; a thick slab is worth a thick halo
 
 
-def _slabs(depth: int, halo: int) -> Iterator[tuple[slice, slice]]:
+def _slabs(depth: int, slab: int, halo: int) -> Iterator[tuple[slice, slice]]:
     """Slabs of z: the slices to read, halo included, and where the slab itself lies in them."""
-    for start in range(0, depth, SLAB):
-        stop = min(start + SLAB, depth)
+    for start in range(0, depth, slab):
+        stop = min(start + slab, depth)
         first = max(start - halo, 0)
         yield slice(first, min(stop + halo, depth)), slice(start - first, stop - first)
 
@@ -32,7 +32,7 @@ def _slabs(depth: int, halo: int) -> Iterator[tuple[slice, slice]]:
 def find_edges(image: np.ndarray, mean: float, stddev: float) -> np.ndarray:
     """Voxels (z, y, x) where the Sobel gradient of the normalised image exceeds its own Gaussian blur; boolean."""
     edges = np.empty(image.shape, dtype=bool)
-    for around, own in _slabs(image.shape[0], EDGE_HALO):
+    for around, own in _slabs(image.shape[0], SLAB_OF_EDGES, EDGE_HALO):
         normalised = (image[around].astype(np.float32) - np.float32(mean)) / np.float32(stddev)
         gradient = ndimage.generic_gradient_magnitude(normalised, ndimage.sobel)
         above = gradient > ndimage.gaussian_filter(gradient, EDGE_SIGMA, mode="reflect")
@@ -49,7 +49,7 @@ def local_maxima(values: np.ndarray, min_distance: int = PEAK_DISTANCE, threshol
     noise = np.empty((0, *values.shape[1:]))
     first_of_noise = 0
     found = []
-    for around, own in _slabs(values.shape[0], min_distance):
+    for around, own in _slabs(values.shape[0], SLAB_OF_MAXIMA, min_distance):
         # The noise is drawn once, in the order of the array, and only the slices still needed are kept.
         fresh = random.random_sample((around.stop - first_of_noise - len(noise), *values.shape[1:]))
         noise = np.concatenate([noise[around.start - first_of_noise :], fresh])
@@ -67,7 +67,7 @@ def peaks(
     mean: float,
     stddev: float,
     masked: np.ndarray | None = None,
-    segmented: np.ndarray | None = None,
+    segmentation: np.ndarray | None = None,
 ) -> np.ndarray:
     """Centres of the regions between edges, as (n, 3) z, y, x in ascending order.
 
@@ -75,7 +75,7 @@ def peaks(
         image: z, y, x.
         mean: of the normalisation, as is `stddev`.
         masked: voxels that count as edges (boolean), so that their borders draw no seeds.
-        segmented: voxels of objects (boolean), which hold no seeds.
+        segmentation: the voxels of objects (> 0) hold no seeds.
     """
     import edt
 
@@ -85,8 +85,10 @@ def peaks(
     if edges.all() or not edges.any():
         return np.empty((0, 3), dtype=np.int64)
     distance = edt.edt(np.logical_not(edges, out=edges))
-    if segmented is not None:
-        distance[segmented] = -1
+    del edges
+    if segmentation is not None:
+        for distances, ids in zip(distance, segmentation, strict=True):
+            distances[ids > 0] = -1
     return local_maxima(distance)
 
 

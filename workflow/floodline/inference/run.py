@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from floodline import pool
+from floodline.config import Config
+from floodline.config.files import masks_for
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.flood import Flooding, Predict, drive
@@ -87,7 +89,7 @@ def _lead(
     voxels = max(box.voxels for box in boxes) if boxes else 0
     logger.info(
         "shard %d: %d sub-volumes of up to %.3g voxels; each worker needs %.3g GB for them, beside its network",
-        shard, len(boxes), voxels, batch * BYTES_A_VOXEL * voxels / 1e9,
+        shard, len(boxes), voxels, batch * bytes_a_voxel(experiment.config) * voxels / 1e9,
     )  # fmt: skip
     covered = 0
     notes: dict[tuple[Box, int], Note] = {}
@@ -118,6 +120,13 @@ def _lead(
             finished.update(done)
             show(len(done))
     write_json(marker, {"parameters": parameters, "subvolumes": [box.corners for box in boxes]})
+
+
+def bytes_a_voxel(config: Config) -> int:
+    """Memory of a sub-volume under way: what every flood holds, one byte for each mask, and the initial objects."""
+    closed = bool(masks_for(config, "floods")) or config.inference.shift_mask is not None
+    seedless = bool(masks_for(config, "seeds"))
+    return BYTES_A_VOXEL + closed + seedless + 4 * (config.inference.initial_segmentation is not None)
 
 
 def _longest_first(experiment: Experiment, boxes: list[Box]) -> list[Box]:

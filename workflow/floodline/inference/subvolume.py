@@ -134,24 +134,26 @@ def flood_subvolume(experiment: Experiment, box: Box, parameters: str) -> Floodi
         OutOfTime: the scheduler is about to end the job; a checkpoint was kept.
     """
     wanted, path = experiment.config.inference, experiment.block(box)
-    subvolume = Subvolume.read(experiment, box)
     if wanted.consensus is None:
         checkpoint = Checkpoint(path, parameters, wanted.checkpoint_seconds)
+        subvolume = Subvolume.read(experiment, box)
         return (yield from subvolume.flood(subvolume.forward(), checkpoint))
 
-    def kept_pass(suffix: str, policies: Callable[[], list[Policy]]) -> Flooding[Result]:
+    def kept_pass(suffix: str, policies: Callable[[Subvolume], list[Policy]]) -> Flooding[Result]:
         own = path.with_suffix(suffix)
         of_pass = hash_of([parameters, suffix])
         result = _read_pass(own, of_pass)
         if result is None:
+            # Read for each pass: when both are there, memory holds their results alone.
+            subvolume = Subvolume.read(experiment, box)
             checkpoint = Checkpoint(path, of_pass, wanted.checkpoint_seconds)
-            result = yield from subvolume.flood(policies(), checkpoint, second=suffix == REVERSE)
+            result = yield from subvolume.flood(policies(subvolume), checkpoint, second=suffix == REVERSE)
             write_block(own, of_pass, result.block() | {k: np.asarray(v) for k, v in result.times().items()})
         return result
 
-    origins = (yield from kept_pass(FORWARD, subvolume.forward)).origins
-    reverse = yield from kept_pass(REVERSE, lambda: subvolume.reverse(origins))
-    forward = yield from kept_pass(FORWARD, subvolume.forward)
+    origins = (yield from kept_pass(FORWARD, Subvolume.forward)).origins
+    reverse = yield from kept_pass(REVERSE, lambda subvolume: subvolume.reverse(origins))
+    forward = yield from kept_pass(FORWARD, Subvolume.forward)
     return agree(forward, reverse, wanted.consensus_min_size)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from floodline.segmentation.contingency import tabulate
+from floodline.segmentation.contingency import add, tabulate
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def split(a: np.ndarray, b: np.ndarray, min_size: int, whole: int = 0) -> Split:
         b: same shape, ids below 2^31.
         whole: objects 1 .. whole of `a` stay as they are.
     """
-    pairs = tabulate(a, b)
+    # Slice by slice: of whole volumes it would take as many bytes a voxel again.
+    pairs = add(tabulate(one, other) for one, other in zip(a, b, strict=True))
     a, b = pairs.a.astype(np.int64), pairs.b.astype(np.int64)
     best_first = np.lexsort((b, -pairs.count, a))
     largest = np.zeros(len(a), bool)
