@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice, product
+from itertools import islice, permutations, product
 
 import numpy as np
 import published
@@ -23,7 +24,7 @@ from floodline.manifest import write_json
 from floodline.parallel import Ranks
 from floodline.training import defects as worsening
 from floodline.training.batches import Batches, Place, ahead, draw_patch
-from floodline.training.examples import Example, Turn, cut
+from floodline.training.examples import Example, Turn, crop, cut
 from floodline.training.metrics import Counts
 from floodline.training.movement import MOVE, Geometry, Patch, logit
 from floodline.training.scale import Scale
@@ -50,6 +51,50 @@ def visited(patch: Patch) -> Iterator[tuple[int, ...]]:
     for view in patch.views():
         patch.canvas[view] = np.where(patch.example.target[view] > 0.5, INSIDE, OUTSIDE)
         yield tuple((s.start + s.stop) // 2 - c for s, c in zip(view, patch.centre, strict=True))
+
+
+# --- augmentation ----------------------------------------------------------------------------------------------------
+
+AXES = st.lists(st.sampled_from("xyz"), unique=True)
+
+
+@given(st.permutations(range(3)), st.tuples(*[st.booleans()] * 3), st.integers(0, 99))
+def test_a_turned_example_is_the_example_of_a_turned_volume(permutation, reflected, seed):
+    """The axes of an image are permuted, then reflected; so are those of the place that is cut out of it."""
+    volume, shape = rng(seed).integers(0, 255, (13, 14, 15), np.uint8), (3, 5, 7)
+    labels = rng(seed + 1).integers(0, 3, volume.shape)
+    site = tuple(int(place) for place in rng(seed + 2).integers(3, 9, 3))
+    flipped = [axis for axis, is_reflected in enumerate(reflected) if is_reflected]
+    turned = [np.flip(np.transpose(array, permutation), flipped) for array in (volume, labels)]
+    there = [site[axis] for axis in permutation]
+    for axis in flipped:
+        there[axis] = turned[0].shape[axis] - 1 - there[axis]
+    none = np.zeros((0, 3), np.int64)
+    turn = Turn(tuple(permutation), reflected)
+    example = cut(TrainingVolume(volume, labels, none, 100.0, 10.0), site, shape, turn)
+    expected = cut(TrainingVolume(turned[0], turned[1], none, 100.0, 10.0), there, shape)
+    np.testing.assert_array_equal(example.image, expected.image)
+    np.testing.assert_array_equal(example.target, expected.target)
+    np.testing.assert_allclose(expected.image[1, 2, 3], (float(volume[site]) - 100) / 10, rtol=1e-6)
+    inside = crop(turned[1], there, shape) == labels[site]
+    np.testing.assert_array_equal(example.target, np.where(inside & (labels[site] > 0), 0.95, 0.05).astype(np.float32))
+
+
+@given(AXES, AXES)
+def test_all_turns_about_the_configured_axes_are_equally_likely_and_no_others(permutable, reflectable):
+    source = rng()
+    drawn = Counter(Turn.draw(source, permutable, reflectable) for _ in range(1500))
+    allowed = {
+        Turn(tuple(order), flips)
+        for order in permutations(range(3))
+        for flips in product((False, True), repeat=3)
+        if all(order[axis] == axis or "zyx"[axis] in permutable for axis in range(3))
+        and all(not flip or axis in reflectable for flip, axis in zip(flips, "zyx", strict=True))
+    }
+    assert drawn.keys() == allowed
+    expected = 1500 / len(allowed)
+    # Six standard deviations.
+    assert all(abs(count - expected) <= 6 * expected**0.5 for count in drawn.values())
 
 
 # --- moves -----------------------------------------------------------------------------------------------------------
