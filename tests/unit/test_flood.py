@@ -105,6 +105,35 @@ def test_the_disco_rule_only_freezes_improbable_voxels_of_active_objects(seed, d
         assert w == (o if active and o < 0 and n > o else n)
 
 
+@given(st.floats(0.5, 0.99), st.floats(0.01, 0.5))
+def test_the_network_first_sees_the_configured_probabilities(init, pad):
+    options = Flood(init_activation=init, pad_value=pad, move_threshold=0.3, min_segment_size=0)
+    canvas, seen = Canvas(np.zeros((7, 9, 11), np.uint8), 0, 1, (7, 5, 3), options), []
+
+    def notice(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        seen.append(seed[0])
+        return np.full_like(seed, -5)
+
+    drive([Floods(canvas, options, (1, 1, 1), [(4, 4, 5)]).flood_all()], notice)
+    expected = np.full((3, 5, 7), pad)
+    expected[1, 2, 3] = init
+    np.testing.assert_allclose(1 / (1 + np.exp(-seen[0])), expected, rtol=1e-4)
+
+
+@given(st.tuples(*[st.integers(0, 3)] * 3), st.tuples(*[st.integers(-4, 4)] * 3))
+def test_a_seed_keeps_its_distance_from_segments_along_each_axis(boundary_xyz, offset_xyz):
+    options = Flood(min_boundary_dist_xyz=boundary_xyz)
+    canvas = Canvas(np.zeros((9, 9, 9), np.uint8), 0, 1, (1, 1, 1), options)
+    x, y, z = (4 + offset for offset in offset_xyz)
+    canvas.segmentation[z, y, x] = 1
+    floods = Floods(canvas, options, (0, 0, 0), [(4, 4, 4)])
+    drive([floods.flood_all()], lambda image, seed: np.full_like(seed, -5))
+    is_near = all(abs(offset) <= distance for offset, distance in zip(offset_xyz, boundary_xyz, strict=True))
+    refused = "seeds_covered" if offset_xyz == (0, 0, 0) else "seeds_near_a_segment"
+    assert floods.counts[refused] == is_near
+    assert floods.counts["attempts"] == (not is_near)
+
+
 # --- whole floods ----------------------------------------------------------------------------------------------------
 
 
