@@ -90,7 +90,7 @@ class Meter:
         elapsed = self.last_line - self.start
         done = self.done + self.under_way
         passed, left = self.work(done) - self.work(self.before), self.work(self.total) - self.work(done)
-        seconds_left = elapsed / passed * left if passed > 0 else float("nan")
+        seconds_left = elapsed / passed * left if passed > 0 else float("nan") if left else 0.0
         logger.info(
             "%s: %d of %d %s, %.0f s passed, %.0f s left%s",
             self.name, self.done, self.total, self.unit, elapsed, seconds_left, f", {self.note}" if self.note else "",
