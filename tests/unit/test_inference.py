@@ -88,7 +88,7 @@ def test_a_block_is_consistent(flooded):
 def test_the_same_configuration_gives_the_same_bytes_with_any_number_of_shards(flooded, tmp_path):
     again = small_floods.make(tmp_path, 2, shards=2)
     run.run(again, 1, 1)
-    with pytest.raises(FloodlineError, match="of the blocks of 2 sub-volumes 1 are missing, damaged or"):
+    with pytest.raises(FloodlineError, match="of 2 blocks 1 are missing, damaged or"):
         run.finish(again)
     run.run(again, 0, 1)
     run.finish(again)
@@ -103,9 +103,7 @@ def test_the_shard_of_a_damaged_block_is_to_be_done_again(tmp_path):
     whole = blocks_of(experiment)
     path = experiment.block(experiment.subvolumes[1])
     path.write_bytes(path.read_bytes()[:-1])
-    sentence = (
-        rf"of 3 sub-volumes 1 are missing, damaged .* first of them {path}: the same snakemake command, or `flood"
-    )
+    sentence = rf"of 3 blocks 1 are missing, damaged .* first of them {path}: the same snakemake command, or `flood"
     with pytest.raises(FloodlineError, match=sentence):
         run.finish(experiment)
     assert [experiment.shard(shard).exists() for shard in (0, 1)] == [True, False]

@@ -231,8 +231,8 @@ def finish(experiment: Experiment) -> None:
         )
     if lacking:
         raise FloodlineError(
-            f"of the blocks of {len(entries) + len(lacking)} sub-volumes {len(lacking)} are missing, damaged or made with "
-            f"other parameters, the first of them {lacking[0]}: the same snakemake command, or `floodline infer "
-            f"{experiment.folder}`, computes them again."
+            f"of {len(experiment.subvolumes)} blocks {len(lacking)} are missing, damaged or made with other parameters, "
+            f"the first of them {lacking[0]}: the same snakemake command, or `floodline infer {experiment.folder}`, "
+            "computes them again."
         )
     write_json(manifest, {"parameters": parameters, "blocks": entries})
