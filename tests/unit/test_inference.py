@@ -103,7 +103,7 @@ def test_the_shard_of_a_damaged_block_is_to_be_done_again(tmp_path):
     whole = blocks_of(experiment)
     path = experiment.block(experiment.subvolumes[1])
     path.write_bytes(path.read_bytes()[:-1])
-    sentence = rf"of 3 blocks 1 are missing, damaged .* first of them {path}: the same snakemake command, or `flood"
+    sentence = rf"of 3 blocks 1 are missing, damaged .* first of them is {path}: the same snakemake command, or"
     with pytest.raises(FloodlineError, match=sentence):
         run.finish(experiment)
     assert [experiment.shard(shard).exists() for shard in (0, 1)] == [True, False]

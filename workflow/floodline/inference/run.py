@@ -212,7 +212,8 @@ def finish(experiment: Experiment) -> None:
     manifest.unlink(missing_ok=True)
     entries: list[dict[str, Any]] = []
     lacking: list[Path] = []
-    for number, box in enumerate(experiment.subvolumes):
+    boxes = experiment.subvolumes
+    for number, box in enumerate(boxes):
         path = experiment.block(box)
         block = _finished(path, parameters)
         if block is None:
@@ -231,8 +232,8 @@ def finish(experiment: Experiment) -> None:
         )
     if lacking:
         raise FloodlineError(
-            f"of {len(experiment.subvolumes)} blocks {len(lacking)} are missing, damaged or made with other parameters, "
-            f"the first of them {lacking[0]}: the same snakemake command, or `floodline infer {experiment.folder}`, "
+            f"of {len(boxes)} blocks {len(lacking)} are missing, damaged or made with other parameters; "
+            f"the first of them is {lacking[0]}: the same snakemake command, or `floodline infer {experiment.folder}`, "
             "computes them again."
         )
     write_json(manifest, {"parameters": parameters, "blocks": entries})
