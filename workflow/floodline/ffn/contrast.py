@@ -39,6 +39,16 @@ def normalisation_of(experiment: Experiment, reference: np.ndarray | None) -> tu
     )
 
 
+def as_the_network_sees(
+    experiment: Experiment, image: np.ndarray, left_out: np.ndarray | None = None
+) -> tuple[np.ndarray, float, float]:
+    """The image (unsigned integers, z, y, x), matched if a reference is configured; and mean and standard deviation."""
+    reference = reference_of(experiment)
+    if reference is not None:
+        image = matched(image, reference, left_out)
+    return image, *normalisation_of(experiment, reference)
+
+
 def matched(image: np.ndarray, reference: np.ndarray, left_out: np.ndarray | None = None) -> np.ndarray:
     """Give every z-slice the reference's distribution of grey values, by a table that never reverses their order.
 

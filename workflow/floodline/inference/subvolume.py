@@ -19,7 +19,7 @@ from floodline import allocation
 from floodline.config import Seeds
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
-from floodline.ffn.contrast import matched, normalisation_of, reference_of
+from floodline.ffn.contrast import as_the_network_sees
 from floodline.ffn.flood import Flooding, Floods
 from floodline.ffn.restriction import Restriction
 from floodline.ffn.seed_policies import Ground, find_seeds, invert
@@ -62,13 +62,11 @@ class Subvolume:
         Raises:
             FloodlineError: one of them is missing, damaged, or does not cover the sub-volume.
         """
-        image = Layer.open(experiment.layer("image")).read(box)
         restriction = restriction_of(experiment, box)
-        reference = reference_of(experiment)
-        if reference is not None:
-            image = matched(image, reference, restriction.closed)
+        stored = Layer.open(experiment.layer("image")).read(box)
+        image, mean, stddev = as_the_network_sees(experiment, stored, restriction.closed)
         initial, ids = _initial_segmentation(experiment, box)
-        return cls(experiment, box, image, *normalisation_of(experiment, reference), restriction, initial, ids)
+        return cls(experiment, box, image, mean, stddev, restriction, initial, ids)
 
     def forward(self) -> list[Policy]:
         """The configured policies."""

@@ -13,7 +13,7 @@ from floodline.config import Selection
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
-from floodline.ffn.contrast import matched, normalisation_of, reference_of
+from floodline.ffn.contrast import as_the_network_sees
 from floodline.ffn.flood import Floods, drive
 from floodline.ffn.network import InferenceNetwork, Weights
 from floodline.ffn.precision import of_inference
@@ -138,11 +138,8 @@ def flood_box(experiment: Experiment, network: InferenceNetwork, selection: Sele
         OutOfTime: the scheduler is about to end the job.
     """
     options, shape = experiment.config.inference.flood, experiment.config.network
-    image = Layer.open(experiment.layer("image")).read(Box.of(selection.box_xyz))
-    reference = reference_of(experiment)
-    mean, stddev = normalisation_of(experiment, reference)
-    if reference is not None:
-        image = matched(image, reference)
+    stored = Layer.open(experiment.layer("image")).read(Box.of(selection.box_xyz))
+    image, mean, stddev = as_the_network_sees(experiment, stored)
     canvas = Canvas(image, mean, stddev, shape.fov_xyz, options)
     seeds = inside(peaks(image, mean, stddev), image.shape, shape.fov_xyz)
     floods = Floods(canvas, options, shape.deltas_xyz, seeds)
