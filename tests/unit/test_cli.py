@@ -67,9 +67,28 @@ def test_the_time_left_is_reckoned_from_the_work_that_is_left(caplog, monkeypatc
     caplog.set_level(logging.INFO)
     now = iter([0.0, 10.0, 10.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
-    first_five_are_small = {2: 2, 4: 4, 10: 55}.__getitem__
+    first_five_are_small = {1: 1, 2: 2, 4: 4, 10: 25}.__getitem__
     Meter("dig", 10, "holes", seconds_between_lines=5, work=first_five_are_small).advance(4, before=2)
-    assert caplog.messages == ["dig: 4 of 10 holes, 10 s passed, 255 s left"], "two took ten seconds, 51 are left"
+    assert caplog.messages == ["dig: 4 of 10 holes, 10 s passed, 105 s left"], "two took ten seconds, 21 are left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "of_one", "says"),
+    [
+        (60, 0.001, "60 s passed, too early to say how much is left"),
+        (60, 0.02, "60 s passed, 49 min left"),
+        (3600, 0.3, "60 min passed, 2 h 20 min left"),
+        (864_000, 0.5, "240 h 00 min passed, 240 h 00 min left"),
+    ],
+)
+def test_the_time_left_is_told_in_hours_and_not_guessed_from_next_to_nothing(
+    seconds, of_one, says, caplog, monkeypatch
+):
+    caplog.set_level(logging.INFO)
+    now = iter([0.0, seconds, seconds])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    Meter("dig", 1, "holes").advance(0, under_way=of_one)
+    assert caplog.messages == [f"dig: 0 of 1 holes, {says}"]
 
 
 @pytest.mark.parametrize("command", get_command(app).commands)  # type: ignore[attr-defined]

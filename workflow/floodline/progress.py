@@ -22,6 +22,18 @@ def start_log(level: int = logging.INFO) -> None:
     )
 
 
+KNOWN = 0.01
+"""Share of the work after which its time is a guide to the rest, where not even one unit is done."""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 class Meter:
     """Counts units of work done out of a total and shows them.
 
@@ -89,9 +101,16 @@ class Meter:
         self.last_line = time.monotonic()
         elapsed = self.last_line - self.start
         done = self.done + self.under_way
-        passed, left = self.work(done) - self.work(self.before), self.work(self.total) - self.work(done)
-        seconds_left = elapsed / passed * left if passed > 0 else float("nan") if left else 0.0
+        total = self.work(self.total)
+        passed, left = self.work(done) - self.work(self.before), total - self.work(done)
+        if not left:
+            time_left = "0 s left"
+        elif passed >= min(self.work(1), KNOWN * total):
+            time_left = f"{duration(elapsed / passed * left)} left"
+        else:
+            time_left = "too early to say how much is left"
+        note = f", {self.note}" if self.note else ""
         logger.info(
-            "%s: %d of %d %s, %.0f s passed, %.0f s left%s",
-            self.name, self.done, self.total, self.unit, elapsed, seconds_left, f", {self.note}" if self.note else "",
+            "%s: %d of %d %s, %s passed, %s%s",
+            self.name, self.done, self.total, self.unit, duration(elapsed), time_left, note,
         )  # fmt: skip

@@ -10,6 +10,7 @@ import pandas as pd
 from floodline import config as configuration
 from floodline.experiment import Experiment
 from floodline.manifest import read_json, write_json, write_text
+from floodline.progress import duration
 from floodline.publishing import calibration, curves, inputs, page, provenance, scores, study, training
 from floodline.publishing.flooding import flooding_section
 from floodline.publishing.neurons import neurons_section
@@ -82,14 +83,6 @@ def _head(experiment: Experiment, best: scores.Record | None, neurons: pd.DataFr
         f"{made_with['reported'][:10]}</p>\n<h1>{page.escape(config.name)}</h1>\n"
         f'<p class="verdict">{page.escape(scores.verdict(best, len(neurons)))}</p>\n{page.facts(items)}</header>\n'
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _viewer(experiment: Experiment) -> str:
