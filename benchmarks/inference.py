@@ -172,7 +172,7 @@ def measure(way: Way, network: Predict, image: np.ndarray, truth: np.ndarray | N
     calls = floods.counts["network_calls"]
     vain = calls - sum(segment.calls for segment in floods.segments)
     flops = 2 * np.prod(fov_xyz) * sum(np.prod(kernel) for _, kernel in layers(way.network))
-    segmentation = np.maximum(canvas.segmentation, 0)
+    segmentation = canvas.objects()
     print(
         f"{way.name:15s}  {way.runtime:10s}  {way.precision:9s}  {bare:10.2f}  {bare * flops / 1e9:7.0f}"
         f"  {calls / wall / bare:10.3f}  {calls:5d}  {vain:7d}  {1000 * calls / image.size:12.3f}  {wall:6.1f}"

@@ -165,7 +165,7 @@ def test_objects_are_filled_to_their_borders_and_get_ids_in_the_order_of_their_s
     image = two_boxes()
     canvas, floods = flood(image, [(10, 10, 45), (10, 10, 15), (10, 10, 12)], policy)
     expected = np.where(image > 0, np.where(np.arange(60) < 30, 2, 1), 0)
-    np.testing.assert_array_equal(np.maximum(canvas.segmentation, 0), expected)
+    np.testing.assert_array_equal(canvas.objects(), expected)
     assert [segment.start for segment in floods.segments] == [(10, 10, 45), (10, 10, 15)]
     assert floods.counts["seeds_covered"] == 1
     assert np.isnan(canvas.seed).all(), "nothing is left for the next flood to stumble over"
@@ -224,6 +224,33 @@ def test_the_candidate_of_a_free_voxel_is_the_object_that_held_it_most_probable(
                 best[place], candidate[place] = quantise(value), identifier
     expected = np.where(owner > 0, owner, np.where(failed, -1, np.where(candidate > 0, -1 - candidate, 0)))
     np.testing.assert_array_equal(canvas.segmentation, expected)
+
+
+@pytest.mark.parametrize("kept", [32_764, 32_765, 32_766, 32_767, 70_000])
+def test_ids_go_on_where_16_bits_end(kept):
+    """Two objects, the rim of each its candidate, and a seed that failed: the same after any number of objects."""
+    image = two_boxes()
+    image[3, 4:16, 3:57] = 128
+    seeds = [(10, 10, 45), (10, 10, 30), (10, 10, 15)]
+    options = Flood(policy="reference", min_segment_size=10, candidate_threshold=0.2)
+
+    def network(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        return np.where(image == 0, np.float32(-1), box_network(image, seed))  # grey 128 is 0: nearly an object
+
+    def flooded(kept: int) -> Canvas:
+        canvas = Canvas(image, 128, 1, (9, 9, 9), options)
+        before = np.zeros(image.shape, np.int64)
+        before[0, 0, 0] = kept
+        canvas.keep(before)
+        drive([Floods(canvas, options, (2, 2, 2), seeds).flood_all()], network)
+        return canvas
+
+    few, many = flooded(1), flooded(kept)
+    assert {*np.unique(few.segmentation)} == {-4, -3, -1, 0, 1, 2, 3}
+    ids = few.segmentation.astype(np.int64)
+    np.testing.assert_array_equal(many.segmentation, ids + np.where(ids == -1, 0, np.sign(ids) * (kept - 1)))
+    np.testing.assert_array_equal(many.qprob, few.qprob)
+    np.testing.assert_array_equal(many.objects(), np.maximum(many.segmentation, 0))
 
 
 def test_a_seed_that_fails_beside_an_object_is_no_ones_candidate():
@@ -386,7 +413,7 @@ def test_the_reference_run_is_repeated_call_by_call(fib25, fib25_image, network)
         return network(image, seed)
 
     drive([floods.flood_all()], noting_starts)
-    segmentation = np.maximum(canvas.segmentation, 0)
+    segmentation = canvas.objects()
     with h5py.File(fib25 / "reference_crop_a.h5") as reference:
         assert [s.start for s in floods.segments] == [tuple(row[1:4]) for row in reference["origins"][:]]
         assert starts == [tuple(row[:3]) for row in reference["attempts"][:].tolist()]

@@ -261,5 +261,5 @@ def test_a_policy_sees_what_those_before_it_segmented():
     drive([Pass(floods, [first, second]).flood_all()], fill_box)
     outer = np.repeat([1, 0, 2], 20)
     np.testing.assert_array_equal(np.maximum(seen[0], 0), np.where(image > 0, outer, 0))
-    np.testing.assert_array_equal(np.maximum(canvas.segmentation, 0), np.where(image > 0, np.repeat([1, 3, 2], 20), 0))
+    np.testing.assert_array_equal(canvas.objects(), np.where(image > 0, np.repeat([1, 3, 2], 20), 0))
     assert 20 < floods.segments[2].start[2] < 40

@@ -36,13 +36,13 @@ def dequantise(quantised: np.ndarray) -> np.ndarray:
 
 
 class Canvas:
-    """State of the floods of one sub-volume; every array is z, y, x. Ten bytes a voxel, the image included.
+    """State of the floods of one sub-volume; every array is z, y, x. Eight bytes a voxel, the image included.
 
     Attributes:
         image: grey values as stored (uint8); normalised patch by patch, which costs less than a float32 copy.
         seed: float32 logits of the object being flooded; NaN = not visited.
-        segmentation: int32; > 0 = id of an object; 0 and below = free. Of a free voxel, -1 = a seed failed here, and
-            -1 - id = its candidate, the object whose flood held it most probable.
+        segmentation: int16, or int32 when ids do not fit; > 0 = id of an object; 0 and below = free. Of a free voxel,
+            -1 = a seed failed here, and -1 - id = its candidate, the object whose flood held it most probable.
         qprob: uint8 quantised probability of the object that owns the voxel, or of its candidate.
         restriction: where floods may not go.
     """
@@ -63,7 +63,7 @@ class Canvas:
         self.fov = to_zyx(fov_xyz)
         self.margin = to_zyx([size // 2 for size in fov_xyz])
         self.clear()
-        self.segmentation = np.zeros(image.shape, dtype=np.int32)
+        self.segmentation = np.zeros(image.shape, dtype=np.int16)
         self.qprob = np.zeros(image.shape, dtype=np.uint8)
         self.init = logit_of(options.init_activation)
         self.pad = logit_of(options.pad_value)
@@ -78,8 +78,20 @@ class Canvas:
 
     def keep(self, segmentation: np.ndarray) -> None:
         """Take objects (ids from 1 on) from elsewhere, as certain as can be: floods never change them."""
+        self.make_room_for(int(segmentation.max(initial=0)))
         self.segmentation[:] = segmentation
         self.qprob[segmentation > 0] = CERTAIN
+
+    def make_room_for(self, identifier: int) -> None:
+        """Take wider numbers if this id needs them; between floods, when there is no prediction to lose."""
+        if FAILED - identifier < np.iinfo(self.segmentation.dtype).min:
+            del self.seed  # its memory is what the wider copy takes
+            self.segmentation = self.segmentation.astype(np.int32)
+            self.clear()
+
+    def objects(self) -> np.ndarray:
+        """The ids of the objects, int32; 0 where there is none."""
+        return np.maximum(self.segmentation, 0, dtype=np.int32)
 
     def fits(self, position: Triple) -> bool:
         """Whether the field of view around a position (z, y, x) lies inside the sub-volume."""

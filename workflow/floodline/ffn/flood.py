@@ -107,6 +107,10 @@ class Floods:
         self.next_seed = 0
         self.current: ObjectFlood | None = None
 
+    @property
+    def _next_id(self) -> int:
+        return self.kept + len(self.segments) + 1
+
     def flood_all(self) -> Flooding[None]:
         """Flood from each seed (z, y, x) in turn."""
         while self.current or self.next_seed < len(self.seeds):
@@ -115,6 +119,7 @@ class Floods:
                 self.next_seed += 1
                 if not self._may_start(start):
                     continue
+                self.canvas.make_room_for(self._next_id)
                 self.current = ObjectFlood(Frontier(start, self.deltas, deque([start])), low=start, high=start)
                 self.canvas.seed[start] = self.canvas.init
             yield from self.fill(self.current)
@@ -205,7 +210,7 @@ class Floods:
         if size < self.min_segment_size:
             self._fail(start, "too_small")
             return
-        identifier = self.kept + len(self.segments) + 1
+        identifier = self._next_id
         for window in flood.visited_slabs(canvas):
             canvas.claim(window, identifier)
         self.segments.append(

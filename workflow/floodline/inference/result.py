@@ -54,12 +54,11 @@ class Result:
         segments = floods.segments
         segmentation, qprob = floods.canvas.segmentation, floods.canvas.qprob
         voxels = np.flatnonzero(segmentation < FAILED)
-        ids = FAILED - segmentation.ravel()[voxels]
+        ids = FAILED - segmentation.ravel()[voxels].astype(np.int32)
         qprob.ravel()[voxels] = 0
-        np.maximum(segmentation, 0, out=segmentation)
         overlaps = [(segment.id, earlier, voxels) for segment in segments for earlier, voxels in segment.overlaps]
         return cls(
-            segmentation=segmentation,
+            segmentation=floods.canvas.objects(),
             qprob=qprob,
             candidate_voxels=voxels,
             candidate_ids=ids,

@@ -150,4 +150,4 @@ def flood_box(experiment: Experiment, network: InferenceNetwork, selection: Sele
         return network(patch, seed)
 
     drive([floods.flood_all()], in_time)
-    return np.maximum(canvas.segmentation, 0), floods.counts["network_calls"]
+    return canvas.objects(), floods.counts["network_calls"]
