@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def batches_of(network: Network, training: Training, executor: ThreadPoolExecuto
     counts = Counts()
     places = [
         Place(
-            ahead(partial(draw_patch, volumes, geometry, training, np.random.default_rng(place)), executor),
+            ahead(repeat(partial(draw_patch, volumes, geometry, training, np.random.default_rng(place))), executor),
             partial(executor.submit, counts.add),
         )
         for place in range(training.batch_size)

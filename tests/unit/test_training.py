@@ -142,15 +142,58 @@ def test_the_same_configuration_gives_the_same_bytes(floodline, folder, uninterr
         assert (folder / name).read_bytes() == (uninterrupted / name).read_bytes(), name
 
 
-def test_a_run_out_of_time_goes_on_as_if_nothing_had_happened(floodline, folder, uninterrupted):
+@pytest.mark.parametrize(
+    ("training", "at"),
+    [
+        ({}, 32),  # a checkpoint
+        ({"batch_size": 3}, 24),  # in the middle of a row of the log
+        ({"batch_size": 3, "movement": "max_predictions", "fov_moves": 2}, 24),
+        ({"batch_size": 5, "movement": "none"}, 35),  # another checkpoint
+        ({"batch_size": 3, "first_views": [{"fov_xyz": [7, 7, 7], "deltas_xyz": [1, 1, 1], "fovs": 30}]}, 24),
+        ({"batch_size": 3, "first_views": [{"fov_xyz": [7, 7, 7], "deltas_xyz": [1, 1, 1], "fovs": 6}]}, 30),
+    ],
+)
+def test_a_run_out_of_time_goes_on_as_if_nothing_had_happened(floodline, folder, sites, tmp_path, training, at):
+    whole = Path(shutil.copytree(sites, tmp_path / "whole"))
+    for path in (whole, folder):
+        configure(path, training=training)
+    floodline("train", whole)
     said = floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time())})
     assert "time limit is near" in said
     assert not (folder / "model/card.json").exists()
     said = floodline("train", folder)
-    assert "resumed after 32 fields of view" in said
+    assert f"resumed after {at} fields of view" in said
+    assert (folder / "model/weights.npz").read_bytes() == (whole / "model/weights.npz").read_bytes()
+    for column in rows(whole)[0].keys() - {"fovs_per_second"}:
+        assert [row[column] for row in rows(folder)] == [row[column] for row in rows(whole)]
+    assert not list((folder / "training/main/under_way").iterdir())
+
+
+def test_ranks_out_of_time_go_on_as_if_nothing_had_happened(floodline, folder, sites, tmp_path):
+    whole = Path(shutil.copytree(sites, tmp_path / "whole"))
+    for path in (whole, folder):
+        configure(path, training={"batch_size": 1})
+    floodline("train", whole, ranks=2)
+    floodline("train", folder, ranks=2, status=EXIT_STATUS, **{END: str(time.time())})
+    assert len(list((folder / "training/main/under_way").iterdir())) == 2
+    assert "resumed after 16 fields of view" in floodline("train", folder, ranks=2)
+    assert (folder / "model/weights.npz").read_bytes() == (whole / "model/weights.npz").read_bytes()
+
+
+def test_how_often_the_state_is_kept_changes_nothing(floodline, folder, uninterrupted):
+    configure(folder, training={"checkpoint_fovs": 8})
+    floodline("train", folder)
     assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
-    assert [row["fovs"] for row in rows(folder)] == [row["fovs"] for row in rows(uninterrupted)]
-    assert [row["loss"] for row in rows(folder)] == [row["loss"] for row in rows(uninterrupted)]
+
+
+def test_examples_that_were_lost_begin_anew(floodline, folder):
+    floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time())})
+    (file,) = (folder / "training/main/under_way").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    said = floodline("train", folder)
+    assert f"{file} is damaged: its examples begin anew" in said
+    assert "resumed after 32 fields of view" in said
+    assert [row["fovs"] for row in rows(folder)][-1] == "96.0"
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(floodline, folder, uninterrupted):
@@ -529,7 +572,7 @@ def test_fine_tuning_the_published_weights_is_one_key(floodline, fib25, tmp_path
         },
         "network": {"weights": published},
         "sites": {"box_xyz": [[0, 0, 0], [60, 110, 110]], "held_out_xyz": [[[60, 0, 0], [110, 110, 110]]]},
-        "training": {"fovs": 2, "batch_size": 2, "held_out_patches": 3, "learning_rate": {"base": 1e-6}},
+        "training": {"fovs": 2, "batch_size": 2, "held_out_patches": 8, "learning_rate": {"base": 1e-6}},
         "inference": {"subvolume_size_xyz": [110, 110, 110], "image_mean": 128, "image_stddev": 33},
     }
     folder.mkdir()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice, permutations, product
+from itertools import islice, permutations, product, repeat
 
 import numpy as np
 import published
@@ -48,8 +48,8 @@ def patch_of(inside: np.ndarray, shape: Geometry, seed=0) -> Patch:
 
 def visited(patch: Patch) -> Iterator[tuple[int, ...]]:
     """Centres of the fields of view, relative to the patch's; the network answers with the truth."""
-    for view in patch.views():
-        patch.canvas[view] = np.where(patch.example.target[view] > 0.5, INSIDE, OUTSIDE)
+    while (view := patch.view()) is not None:
+        patch.answer(np.where(patch.example.target[view] > 0.5, INSIDE, OUTSIDE))
         yield tuple((s.start + s.stop) // 2 - c for s, c in zip(view, patch.centre, strict=True))
 
 
@@ -139,10 +139,29 @@ def test_maximal_predictions_do_not_go_where_only_the_network_believes_in_the_ob
     shape = geometry("max_predictions", moves=2)
     patch = patch_of(np.zeros(shape.canvas, bool), shape)
     count = 0
-    for view in patch.views():
-        patch.canvas[view] = INSIDE
+    while (view := patch.view()) is not None:
+        patch.answer(np.full_like(patch.canvas[view], INSIDE))
         count += 1
     assert count == 1
+
+
+@given(hnp.arrays(bool, (9, 15, 15)), st.integers(0, 99), st.sampled_from(["fixed", "max_predictions", "none"]))
+def test_an_example_that_was_put_aside_anywhere_goes_on_as_if_nothing_had_happened(inside, seed, movement):
+    shape = geometry(movement, moves=2)
+    target = np.pad(inside, 2, mode="edge")[tuple(slice(size) for size in shape.canvas)]
+
+    def answers(patch: Patch, put_aside: bool) -> list[tuple[slice, ...]]:
+        random, views = rng(seed), []
+        while (view := patch.view()) is not None:
+            views.append(view)
+            patch.answer(random.normal(2, 3, shape.fov).astype(np.float32))
+            if put_aside:
+                state = {name: np.array(values) for name, values in patch.state().items()}
+                patch = patch_of(target, shape, seed)
+                patch.restore(state)
+        return [*views, patch.canvas.tobytes()]
+
+    assert answers(patch_of(target, shape, seed), put_aside=True) == answers(patch_of(target, shape, seed), False)
 
 
 # --- defects ---------------------------------------------------------------------------------------------------------
@@ -228,7 +247,7 @@ def volumes(tmp_path) -> Volumes:
 def test_what_is_made_ahead_is_what_is_made_in_time():
     one, other = rng(), rng()
     with ThreadPoolExecutor(1) as executor:
-        assert list(islice(ahead(one.random, executor), 20)) == [other.random() for _ in range(20)]
+        assert list(islice(ahead(repeat(one.random), executor), 20)) == [other.random() for _ in range(20)]
 
 
 def run_batches(volumes: Volumes, steps: int, threads: bool) -> tuple[list[np.ndarray], list[list[int]]]:
@@ -237,7 +256,7 @@ def run_batches(volumes: Volumes, steps: int, threads: bool) -> tuple[list[np.nd
     inputs, stages, step_of = [], [], [0] * 6
     with ThreadPoolExecutor(1) as executor:
         makers = [partial(draw_patch, volumes, shape, training, rng(place)) for place in range(6)]
-        streams = [ahead(make, executor) if threads else iter(make, None) for make in makers]
+        streams = [ahead(repeat(make), executor) if threads else iter(make, None) for make in makers]
         places = [Place(stream, lambda patch: None) for stream in streams]
         batches = Batches(places, shape)
         for _ in range(steps):

@@ -30,11 +30,12 @@ class Batch:
     target: np.ndarray
 
 
-def ahead(make: Callable[[], T], executor: Executor) -> Iterator[T]:
-    """What `make` gives, again and again, each made while the one before is used."""
-    coming = executor.submit(make)
+def ahead(makes: Iterable[Callable[[], T]], executor: Executor) -> Iterator[T]:
+    """What these make, one after the other and without end, each made while the one before is used."""
+    coming = map(executor.submit, makes)
+    following = next(coming)
     while True:
-        made, coming = coming.result(), executor.submit(make)
+        made, following = following.result(), next(coming)
         yield made
 
 
@@ -50,29 +51,32 @@ class Place:
 
     Attributes:
         patch: the present one; None when there is none any more.
+        view: its field of view that is due.
+        number: of the present one.
+
+    Args:
+        first: number of the first patch.
     """
 
-    def __init__(self, patches: Iterable[Patch], finished: Callable[[Patch], object]) -> None:
+    def __init__(self, patches: Iterable[Patch], finished: Callable[[Patch], object], first: int = 0) -> None:
         self.patches, self.finished = iter(patches), finished
-        self._next_patch()
+        self.number = first
+        self._begin()
 
-    def _next_patch(self) -> None:
+    def _begin(self) -> None:
         self.patch = next(self.patches, None)
-        if self.patch is not None:
-            self.views = self.patch.views()
-            self.view = next(self.views)
+        self.view = None if self.patch is None else self.patch.view()
 
     def advance(self, logits: np.ndarray) -> None:
         """Take the network's answer into the canvas and go on."""
         if self.patch is None:
             return
-        self.patch.canvas[self.view] = logits
-        view = next(self.views, None)
-        if view is None:
+        self.patch.answer(logits)
+        self.view = self.patch.view()
+        if self.view is None:
             self.finished(self.patch)
-            self._next_patch()
-        else:
-            self.view = view
+            self.number += 1
+            self._begin()
 
 
 class Batches:
@@ -90,7 +94,7 @@ class Batches:
     def gather(self) -> Batch:
         """The next batch; its arrays are used again for the one after. A place without a patch keeps what it had."""
         for index, place in enumerate(self.places):
-            if place.patch is not None:
+            if place.patch is not None and place.view is not None:
                 self.batch.image[index] = place.patch.example.image[place.view]
                 self.batch.seed[index] = place.patch.canvas[place.view]
                 self.batch.target[index] = place.patch.example.target[place.view]

@@ -1,4 +1,7 @@
-"""The latest state of a training, and the weights of the last checkpoints; whole or absent."""
+"""The latest state of a training, with what each rank has under way, and the last checkpoints' weights.
+
+Every file is whole or absent.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,39 @@ class Checkpoint:
     def write(self, values: dict[str, np.ndarray]) -> None:
         """Replace what was kept."""
         write_block(self.path, self.parameters, values)
+
+
+class UnderWay:
+    """What a rank has under way at a checkpoint: a file for each rank, named by the fields of view seen by then.
+
+    It is written before the checkpoint, and those of earlier ones are deleted after it. So whenever the job is killed,
+    the latest checkpoint finds its own.
+    """
+
+    def __init__(self, folder: Path, parameters: str, rank: int) -> None:
+        self.folder = folder / "under_way"
+        self.parameters, self.rank = parameters, rank
+
+    def _path(self, fovs: int) -> Path:
+        return self.folder / f"{fovs:012d}-{self.rank}.block"
+
+    def read(self, fovs: int) -> dict[str, np.ndarray] | None:
+        """What was under way; None if nothing was, or if the file is gone or damaged: then new examples begin."""
+        try:
+            return read_block(self._path(fovs), self.parameters)
+        except DamagedBlock:
+            logger.warning("%s is damaged: its examples begin anew", self._path(fovs))
+            return None
+
+    def write(self, fovs: int, values: dict[str, np.ndarray]) -> None:
+        """Keep what is under way."""
+        write_block(self._path(fovs), self.parameters, values)
+
+    def forget_but(self, fovs: int) -> None:
+        """Delete this rank's other files."""
+        for path in self.folder.glob(f"*-{self.rank}.block"):
+            if path != self._path(fovs):
+                path.unlink()
 
 
 class Candidates:

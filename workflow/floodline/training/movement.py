@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from floodline.config import FieldOfView, Training
 from floodline.ffn.movement import Frontier
 from floodline.ffn.network import UNKNOWN
-from floodline.geometry import Triple, to_zyx
+from floodline.geometry import Triple, to_zyx, triple
 from floodline.training.examples import Example
 
 SEED, MOVE = np.float32(0.95), np.float32(0.9)
@@ -58,8 +58,13 @@ class Geometry:
 class Patch:
     """An example with its canvas: what the network has predicted of the object so far.
 
+    `view` tells which field of view is due, and `answer` takes what the network makes of it; the configured policy
+    decides which are. Which those will be follows from the attributes alone: `state` takes them out, and `restore` puts
+    them back.
+
     Attributes:
         canvas: float32 logits, z, y, x; it starts unknown everywhere but at the centre.
+        frontier: the places, z, y, x, that may be due, and those where maximal predictions have been.
 
     Args:
         rng: decides the order of the policy `fixed`.
@@ -68,38 +73,45 @@ class Patch:
     def __init__(self, example: Example, geometry: Geometry, rng: np.random.Generator) -> None:
         self.example = example
         self.geometry = geometry
-        self.order = rng.permutation(geometry.offsets)
         self.canvas = np.full(example.target.shape, UNKNOWN, np.float32)
         z, y, x = (size // 2 for size in self.canvas.shape)
         self.centre: Triple = (z, y, x)
         self.canvas[self.centre] = logit(SEED)
+        self.frontier = Frontier(self.centre, geometry.deltas, deque([self.centre]))
+        if geometry.policy == "fixed":
+            self.frontier.queue.extend(map(triple, rng.permutation(geometry.offsets) + self.centre))
 
-    def views(self) -> Iterator[Window]:
-        """Fields of view to train on, the centre first; the configured policy decides which others follow.
+    def view(self) -> Window | None:
+        """The field of view that is due, the centre's first; None: the example is over."""
+        queue = self.frontier.queue
+        while queue and not self._is_due(queue[0]):
+            queue.popleft()
+        return self._view(queue[0]) if queue else None
 
-        Between two of them, the network's answer must have been written into the canvas.
-        """
-        return self._most_probable() if self.geometry.policy == "max_predictions" else self._on_the_grid()
+    def answer(self, logits: np.ndarray) -> None:
+        """Take the network's answer to the field of view that is due into the canvas."""
+        position = self.frontier.queue.popleft()
+        self.canvas[self._view(position)] = logits
+        if self.geometry.policy == "max_predictions":
+            self.frontier.visit(position, logits, logit(MOVE))
 
-    def _on_the_grid(self) -> Iterator[Window]:
-        """Places of the grid, in random order, that the network by then holds to be in the object."""
-        yield self._view(self.centre)
-        threshold = logit(MOVE)
-        for z, y, x in (self.order + self.centre).tolist():
-            if self.canvas[z, y, x] >= threshold:
-                yield self._view((z, y, x))
+    def _is_due(self, position: Triple) -> bool:
+        """Of a grid, places that the network by now holds to be in the object; of maximal predictions, the moves of
+        inference, as far as they lead to places inside the true object and inside the canvas."""
+        if self.geometry.policy != "max_predictions":
+            return bool(self.canvas[position] >= logit(MOVE))
+        strayed = position != self.centre and self.example.target[position] < 0.5
+        return self.frontier.cell(position) not in self.frontier.done and not strayed and self._fits(position)
 
-    def _most_probable(self) -> Iterator[Window]:
-        """The moves of inference, as far as they lead to places inside the true object and inside the canvas."""
-        frontier = Frontier(self.centre, self.geometry.deltas, deque([self.centre]))
-        while frontier.queue:
-            position = frontier.queue.popleft()
-            strayed = position != self.centre and self.example.target[position] < 0.5
-            if frontier.cell(position) in frontier.done or strayed or not self._fits(position):
-                continue
-            view = self._view(position)
-            yield view
-            frontier.visit(position, self.canvas[view], logit(MOVE))
+    def state(self) -> dict[str, np.ndarray]:
+        """What has come of the example so far."""
+        queue, done = np.array(self.frontier.queue, np.int64), np.array(sorted(self.frontier.done), np.int64)
+        return {"canvas": self.canvas, "queue": queue.reshape(-1, 3), "done": done.reshape(-1, 3)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take up what had come of the same example."""
+        self.canvas = state["canvas"]
+        self.frontier.queue, self.frontier.done = deque(map(triple, state["queue"])), set(map(triple, state["done"]))
 
     def _fits(self, position: Triple) -> bool:
         sizes = zip(position, self.geometry.fov, self.canvas.shape, strict=True)

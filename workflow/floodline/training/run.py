@@ -4,12 +4,12 @@
    those of the latest checkpoint.
 2. A step takes one field of view of every place of every rank's batch, and applies the gradient's mean over all.
 3. Every `summary_fovs` a row goes into log.csv; every `checkpoint_fovs` held-out patches are scored and the state is
-   kept.
+   kept. It is also kept when the scheduler is about to end the job.
 4. At the end a checkpoint is chosen, and rank 0 writes `model/` and `metrics.json`.
 
-After each checkpoint every place of the batch begins a new example, with random numbers of its own for that stretch and
-that place. So a run that goes on from a checkpoint sees what an uninterrupted one sees, and two ranks with a batch of b
-see what one rank with a batch of 2 b sees.
+Every example of every place of the batch has random numbers of its own, and a checkpoint holds what is under way. So a
+run that goes on sees what an uninterrupted one sees, and two ranks with a batch of b see what one rank with a batch of
+2 b sees.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -36,18 +37,25 @@ from floodline.manifest import hash_of, write_json
 from floodline.parallel import Ranks, training_ranks
 from floodline.progress import Meter
 from floodline.training import pictures, selection
-from floodline.training.batches import Batches, Place, ahead, draw_patch
+from floodline.training.batches import draw_patch
 from floodline.training.card import card
-from floodline.training.checkpoints import Candidates, Checkpoint
+from floodline.training.checkpoints import Candidates, Checkpoint, UnderWay
 from floodline.training.held_out import HeldOut
 from floodline.training.log import HELD_OUT, Log, Row
 from floodline.training.metrics import Counts
 from floodline.training.movement import Geometry, Patch
 from floodline.training.schedule import Schedule
-from floodline.training.trainer import Step, Trainer
+from floodline.training.sequence import Examples
+from floodline.training.trainer import Trainer
 from floodline.training.volume import Volumes, identity
 
 logger = logging.getLogger("floodline")
+
+METHOD = 2
+"""Raised when the same configuration gives other weights, so that no checkpoint of before is gone on from."""
+
+STEPS_BETWEEN_LOOKS = 8
+"""Looks at the time that is left to the job; all ranks meet for one."""
 
 INITIAL_WEIGHTS = {"glorot": initial_weights, "identity": identity_weights}
 
@@ -98,6 +106,7 @@ def parameters_of(experiment: Experiment, first: Weights, workers: int) -> str:
     watching = {"selection", "held_out_patches", "summary_fovs"}
     return hash_of(
         {
+            "method": METHOD,
             "seed": config.seed,
             "network": config.network.model_dump(mode="json", exclude={"weights", "licence"}),
             "first_weights": hashlib.blake2b(b"".join(array.tobytes() for array in first.values())).hexdigest(),
@@ -118,11 +127,29 @@ class _Window:
     norms: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What `of` needs."""
+        return {
+            "counts": self.counts.sums,
+            "losses": np.array(self.losses),
+            "norms": np.array(self.norms),
+            "seconds": np.array(time.monotonic() - self.began),
+        }
+
+    @classmethod
+    def of(cls, state: Mapping[str, np.ndarray]) -> _Window:
+        """The window that had come so far when its state was kept."""
+        began = time.monotonic() - float(state["seconds"])
+        return cls(Counts(state["counts"]), state["losses"].tolist(), state["norms"].tolist(), began)
+
 
 class _Run:
     """A training under way. Lengths are in fields of view seen by all ranks.
 
     Attributes:
+        fovs: seen so far.
+        row_due, checkpoint_due: when the next row of the log, and the next checkpoint, are due.
+        seconds: time of training, without that of held-out scores.
         geometry: of held-out examples, and of the training's own once `first_views` are over.
     """
 
@@ -139,16 +166,19 @@ class _Run:
         self.checkpoint = Checkpoint(experiment.training, parameters)
         tried = training.selection.checkpoints if training.selection else 0
         self.candidates = Candidates(experiment.training, parameters, tried)
+        self.under_way = UnderWay(experiment.training, parameters, ranks.rank)
         self.log = Log(experiment.training / "log.csv")
-        self.fovs = 0
+        self.fovs = self.row_due = self.checkpoint_due = 0
         self.seconds = 0.0
+        self.began = time.monotonic()
+        self.window, self.scoring = _Window(), deque[Future[None]]()
 
     def resume(self) -> None:
         """Go on from the latest checkpoint of the same training, if there is one; rank 0 decides for all."""
         kept = self.checkpoint.read() if self.ranks.rank == 0 else None
-        progress = np.zeros(2) if kept is None else np.array([kept.pop("fovs"), kept.pop("seconds")], np.float64)
-        progress = self.ranks.sum(progress)
-        self.fovs, self.seconds = int(progress[0]), float(progress[1])
+        progress = self.ranks.sum(np.zeros(4) if kept is None else kept.pop("progress"))
+        self.fovs, self.row_due, self.checkpoint_due = map(int, progress[:3])
+        self.seconds = float(progress[3])
         if self.fovs:
             self.trainer.restore(kept or {})
             logger.info("resumed after %d fields of view", self.fovs)
@@ -159,20 +189,24 @@ class _Run:
             self.candidates.forget_but(kept_lengths if self.fovs else [])
 
     def train(self) -> None:
-        """Train to the end, stretch by stretch."""
+        """Train to the end."""
         if self.ranks.rank == 0 and self.experiment.run == MAIN:
             pictures.draw(self.experiment, self.volumes, self.training, self.geometry)
         if self.fovs == 0 and self.experiment.config.network.weights is not None:
             self._score_what_it_began_with()
-        voxels = partial(self.training.voxels_of, own=self.experiment.config.network)
-        with Meter("train", self.total, "fields of view", work=voxels) as meter:
-            meter.advance(self.fovs, before=self.fovs)
+        # Of many ranks one shows how far all are.
+        lines = self._meter() if self.ranks.rank == 0 else nullcontext()
+        with lines as meter, ThreadPoolExecutor(1, "examples") as executor:
+            kept = self.under_way.read(self.fovs)
             while self.fovs < self.total:
-                with ThreadPoolExecutor(1, "examples") as executor:
-                    self._train_stretch(executor, meter)
-                    executor.shutdown(cancel_futures=True)
-                if self.fovs < self.total and self._is_ending():
-                    raise allocation.OutOfTime
+                self._train_on_one_size(executor, kept, meter)
+                kept = None
+
+    def _meter(self) -> Meter:
+        voxels = partial(self.training.voxels_of, own=self.experiment.config.network)
+        meter = Meter("train", self.total, "fields of view", work=voxels)
+        meter.advance(self.fovs, before=self.fovs)
+        return meter
 
     def _score_what_it_began_with(self) -> None:
         """Make a row, and a candidate, of the weights that are fine-tuned: it shows what that is worth."""
@@ -182,37 +216,89 @@ class _Run:
             if self.training.selection is not None:
                 self.candidates.add(0, 0.0, self.trainer.weights())
 
-    def _train_stretch(self, executor: Executor, meter: Meter) -> None:
-        """Train up to the next checkpoint, or the end of a kind of first views, and keep it."""
+    def _train_on_one_size(
+        self, executor: Executor, kept: Mapping[str, np.ndarray] | None, meter: Meter | None
+    ) -> None:
+        """Train on the size of fields of view that is due, to its end.
+
+        Args:
+            kept: what was under way at the checkpoint that this run goes on from.
+        """
         geometry, end = self._stage()
-        window, scoring = _Window(), deque[Future[None]]()
+        examples = self._examples(geometry, executor, kept, end)
+        self.began, steps, is_checkpoint = time.monotonic(), 0, False
+        while self.fovs < end:
+            if (is_checkpoint or steps == STEPS_BETWEEN_LOOKS) and self._is_ending():
+                self._keep(examples, end)
+                raise allocation.OutOfTime
+            steps = steps % STEPS_BETWEEN_LOOKS + 1
+            rate = self.schedule.rate(self.fovs + self.step_fovs)
+            step = self.trainer.step(examples.batches.gather(), rate)
+            examples.batches.scatter(step.logits)
+            self.fovs += self.step_fovs
+            self.window.losses.append(step.loss)
+            self.window.norms.append(step.gradient_norm)
+            is_checkpoint = self.fovs >= self.checkpoint_due
+            if is_checkpoint or self.fovs >= self.row_due:
+                self._report(rate, is_checkpoint, meter)
+            if is_checkpoint:
+                self.checkpoint_due = min(self.fovs + self.training.checkpoint_fovs, end)
+                self._keep(examples, end)
+
+    def _examples(
+        self, geometry: Geometry, executor: Executor, kept: Mapping[str, np.ndarray] | None, end: int
+    ) -> Examples:
+        """The examples of this rank's batch: those that were kept, or new ones."""
+        began = self.fovs
+        if kept is not None:
+            self.window, began = _Window.of(kept), int(kept["began"])
+        if self.fovs >= self.checkpoint_due:
+            self.row_due = self.fovs + self.training.summary_fovs
+            self.checkpoint_due = min(self.fovs + self.training.checkpoint_fovs, end)
+
+        def draw(place: int, number: int) -> Patch:
+            rng = self.experiment.rng(f"training example {number} from {began} at place {place}")
+            return draw_patch(self.volumes, geometry, self.training, rng)
 
         def finished(patch: Patch) -> None:
-            scoring.append(executor.submit(window.counts.add, patch))
+            self.scoring.append(executor.submit(self.window.counts.add, patch))
 
-        places = [Place(ahead(make, executor), finished) for make in self._makers(geometry)]
-        batches = Batches(places, geometry)
-        until = min(self.fovs + self.training.checkpoint_fovs, end)
-        began, row_due = time.monotonic(), self.fovs + self.training.summary_fovs
-        while self.fovs < until:
-            rate = self.schedule.rate(self.fovs + self.step_fovs)
-            step = self.trainer.step(batches.gather(), rate)
-            batches.scatter(step.logits)
-            self._count(step, window)
-            if self.fovs >= row_due or self.fovs >= until:
-                while scoring:
-                    scoring.popleft().result()
-                if self.fovs >= until:
-                    self.seconds += time.monotonic() - began
-                row = self._row(window, rate, with_held_out=self.fovs >= until)
-                note = f"loss {row['loss']:.3f}, F1 {row['f1']:.3f}"
-                meter.advance(self.fovs - meter.done, note, before=meter.before)
-                window, row_due = _Window(), self.fovs + self.training.summary_fovs
+        first = self.ranks.rank * self.training.batch_size
+        places = range(first, first + self.training.batch_size)
+        return Examples(draw, began, places, geometry, executor, finished, kept)
+
+    def _report(self, rate: float, is_checkpoint: bool, meter: Meter | None) -> None:
+        """Log what has happened since the last row, with held-out scores at a checkpoint."""
+        self._score_finished()
+        self._stop_clock()
+        row = self._row(rate, with_held_out=is_checkpoint)
+        self.began = time.monotonic()  # held-out scores are no training
+        if meter is not None:
+            meter.advance(self.fovs - meter.done, f"loss {row['loss']:.3f}, F1 {row['f1']:.3f}", before=meter.before)
+        self.window, self.row_due = _Window(), self.fovs + self.training.summary_fovs
+        if is_checkpoint and self.ranks.rank == 0 and self.training.selection is not None:
+            self.candidates.add(self.fovs, self.seconds, self.trainer.weights())
+
+    def _score_finished(self) -> None:
+        while self.scoring:
+            self.scoring.popleft().result()
+
+    def _stop_clock(self) -> None:
+        now = time.monotonic()
+        self.seconds, self.began = self.seconds + now - self.began, now
+
+    def _keep(self, examples: Examples, end: int) -> None:
+        """Keep the state: each rank what it has under way, unless its examples are over; then rank 0 the rest."""
+        self._score_finished()
+        self._stop_clock()
+        if self.fovs < end:
+            self.under_way.write(self.fovs, examples.state() | self.window.state())
+        self.ranks.wait()
         if self.ranks.rank == 0:
-            if self.training.selection is not None:
-                self.candidates.add(self.fovs, self.seconds, self.trainer.weights())
-            progress = {"fovs": np.array(self.fovs), "seconds": np.array(self.seconds)}
-            self.checkpoint.write({**self.trainer.values(), **progress})
+            progress = np.array([self.fovs, self.row_due, self.checkpoint_due, self.seconds])
+            self.checkpoint.write({**self.trainer.values(), "progress": progress})
+        self.ranks.wait()
+        self.under_way.forget_but(self.fovs)
 
     def _stage(self) -> tuple[Geometry, int]:
         """Geometry of the examples that are due, and the number of fields of view after which another follows."""
@@ -227,22 +313,9 @@ class _Run:
         """Whether time is short: the first rank looks, and all stop together."""
         return bool(self.ranks.sum(np.array([self.ranks.rank == 0 and allocation.is_ending()], np.float32))[0])
 
-    def _makers(self, geometry: Geometry) -> list[Callable[[], Patch]]:
-        """Makers of examples for the places of this rank's batch, each with random numbers of its own."""
-        first = self.ranks.rank * self.training.batch_size
-        purposes = [f"training examples from {self.fovs} at place {first + i}" for i in range(self.training.batch_size)]
-        return [
-            partial(draw_patch, self.volumes, geometry, self.training, self.experiment.rng(purpose))
-            for purpose in purposes
-        ]
-
-    def _count(self, step: Step, window: _Window) -> None:
-        self.fovs += self.step_fovs
-        window.losses.append(step.loss)
-        window.norms.append(step.gradient_norm)
-
-    def _row(self, window: _Window, rate: float, with_held_out: bool) -> Row:
-        """Log what has happened since the last row, as sums and means over the ranks."""
+    def _row(self, rate: float, with_held_out: bool) -> Row:
+        """Add the row: sums and means over the ranks."""
+        window = self.window
         steps = len(window.losses)
         seconds = time.monotonic() - window.began
         sums = self.ranks.sum(np.array([np.mean(window.losses), np.mean(window.norms), *window.counts.sums]))
