@@ -16,10 +16,10 @@ from floodline.config import Flood
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
+from floodline.ffn.closed import restriction_of
 from floodline.ffn.flood import Floods, drive
 from floodline.ffn.restriction import Restriction, near
 from floodline.geometry import Box, blocks
-from floodline.inference.masks import restriction_of
 from floodline.labels import partitions
 from floodline.manifest import write_json
 from floodline.volumes.layer import Layer

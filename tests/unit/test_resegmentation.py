@@ -48,13 +48,16 @@ def sees_brightness(experiment: Experiment) -> weights.Weights:
     return made
 
 
-def prepared(folder: Path, membrane: bool, **wanted: object) -> Experiment:
+def prepared(
+    folder: Path, membrane: bool, contrast: float = 1, masks=(), inference: dict | None = None, **wanted: object
+) -> Experiment:
     from floods import make_experiment
 
     labels, image = two_rods(membrane)
+    image = (contrast * image).astype(np.uint8)
+    keys = {"subvolume_size_xyz": SHAPE[::-1], "precision": "float32", "flood": FLOOD, **(inference or {})}
     experiment = make_experiment(
-        folder, image, SHAPE[::-1], (1, 1, 1), network=NETWORK,
-        inference={"subvolume_size_xyz": SHAPE[::-1], "precision": "float32", "flood": FLOOD},
+        folder, image, SHAPE[::-1], (1, 1, 1), network=NETWORK, masks=list(masks), inference=keys,
         agglomeration={"resegmentation": WANTED | wanted},
     )  # fmt: skip
     weights.save_model(experiment.model, sees_brightness(experiment), {})
@@ -97,6 +100,27 @@ def test_a_membrane_keeps_the_floods_apart(tmp_path):
     edges.run(experiment)
     (scored,) = pd.read_parquet(experiment.agglomeration / "edges.parquet").to_dict("records")
     assert scored["score"] == 1 - edges.SURE
+
+
+def test_a_mask_keeps_the_floods_apart_as_it_did_before(tmp_path):
+    wall = {"kind": "box", "boxes_xyz": [[[19, 0, 0], [29, 24, 24]]], "closed_to": ["floods"]}
+    (row,) = resegmented(prepared(tmp_path, membrane=False, masks=[wall])).to_dict("records")
+    assert row["a_recovers_a"] > 0 and row["b_recovers_b"] > 0
+    assert row["a_recovers_b"] == row["b_recovers_a"] == 0
+
+
+def test_the_floods_see_the_image_as_those_before_did(tmp_path):
+    """A dark image, matched to the histogram of a bright one that the network knows."""
+    _, bright = two_rods(membrane=False)
+    np.save(tmp_path / "bright.npy", np.bincount(bright.ravel(), minlength=256))
+    known = {"image_mean": 115, "image_stddev": 85}
+    matched = {**known, "reference_histogram": str(tmp_path / "bright.npy")}
+    rows = []
+    for name, inference in (("as it is", known), ("matched", matched)):
+        experiment = prepared(tmp_path / name, membrane=False, contrast=0.3, inference=inference)
+        rows += resegmented(experiment).to_dict("records")
+    assert not rows[0]["iou"] > 0
+    assert rows[1]["iou"] > 0.9
 
 
 def test_only_undecided_contacts_of_large_supervoxels_are_flooded(tmp_path):

@@ -34,11 +34,15 @@ from floodline import pool, steps
 from floodline.agglomeration.growth import spacing_zyx
 from floodline.agglomeration.score import score
 from floodline.config import Resegmentation
+from floodline.config.files import masks_for
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
+from floodline.ffn.closed import restriction_of
+from floodline.ffn.contrast import as_the_network_sees
 from floodline.ffn.flood import Floods, ObjectFlood, Predict
 from floodline.ffn.movement import Frontier
+from floodline.ffn.restriction import Restriction
 from floodline.ffn.runtimes import arithmetic_of, network_of
 from floodline.geometry import Box, Triple, to_zyx, triple
 from floodline.manifest import hash_of, hash_of_file, read_json
@@ -118,6 +122,7 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
 def _parameters(experiment: Experiment) -> str:
     """Hash of all that decides the result of a contact."""
     config = experiment.config
+    shift_mask = config.inference.shift_mask
     return hash_of(
         {
             "supervoxels": hash_of_file(experiment.beside("supervoxels") / "pieces.parquet"),
@@ -128,6 +133,9 @@ def _parameters(experiment: Experiment) -> str:
             "runtime": config.inference.runtime,
             "precision": arithmetic_of(experiment),
             "normalisation": experiment.normalisation(),
+            "reference": config.inference.reference_histogram,
+            "masks": [mask.model_dump(mode="json") for mask in masks_for(config, "floods")],
+            "shift_mask": shift_mask and shift_mask.model_dump(mode="json"),
         }
     )
 
@@ -152,9 +160,14 @@ def _resegment(a: int, b: int, point_xyz: Triple, worker: _Worker) -> Arrays:
     around = Box(point_xyz, triple(p + 1 for p in point_xyz))
     cube = around.grown(wanted.radius_xyz).intersection(worker.supervoxels.box)
     analysis = around.grown(_analysis_radius(experiment, wanted)).intersection(cube)
+    restriction = restriction_of(experiment, cube)
+    image, mean, stddev = as_the_network_sees(experiment, worker.image.read(cube), restriction.closed)
     place = Cube(
         base=worker.supervoxels.read(cube),
-        image=worker.image.read(cube),
+        image=image,
+        mean=mean,
+        stddev=stddev,
+        restriction=restriction,
         point_zyx=around.slices_zyx(cube.start_xyz),
         analysis=analysis.slices_zyx(cube.start_xyz),
         spacing=spacing_zyx(worker.voxel_size_nm_xyz),
@@ -175,6 +188,10 @@ class Cube:
     base: np.ndarray
     """Supervoxels."""
     image: np.ndarray
+    """As the network sees it; normalised with `mean` and `stddev`."""
+    mean: float
+    stddev: float
+    restriction: Restriction
     point_zyx: tuple[slice, slice, slice]
     """The decision point, a box of one voxel."""
     analysis: tuple[slice, slice, slice]
@@ -222,7 +239,6 @@ def _flood_again(
 ) -> tuple[_Flooded, float]:
     """Flood one object again, from the deepest places in it, until enough of it is recovered in the analysis box."""
     config = experiment.config
-    mean, stddev = experiment.normalisation()
     depth = edt.edt(mine, anisotropy=cube.spacing, black_border=False)
     margin = [size // 2 for size in config.network.fov_xyz]
     _leave_faces(depth, margin)
@@ -235,7 +251,8 @@ def _flood_again(
         if depth[start] == 0:
             break
         depth[_around(start, wanted.attempt_exclusion_xyz)] = 0
-        canvas = Canvas(cube.image, mean, stddev, config.network.fov_xyz, config.inference.flood)
+        options, fov_xyz = config.inference.flood, config.network.fov_xyz
+        canvas = Canvas(cube.image, cube.mean, cube.stddev, fov_xyz, options, cube.restriction)
         canvas.keep(others)
         flooded = _flood_from(start, canvas, cube.analysis, experiment, predict)
         calls += flooded.calls

@@ -19,6 +19,7 @@ from floodline import allocation
 from floodline.config import Seeds
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
+from floodline.ffn.closed import restriction_of
 from floodline.ffn.contrast import as_the_network_sees
 from floodline.ffn.flood import Flooding, Floods
 from floodline.ffn.restriction import Restriction
@@ -26,7 +27,6 @@ from floodline.ffn.seed_policies import Ground, find_seeds, invert
 from floodline.geometry import Box
 from floodline.inference.checkpoint import Checkpoint
 from floodline.inference.consensus import agree
-from floodline.inference.masks import restriction_of
 from floodline.inference.passes import Pass, Policy
 from floodline.inference.result import Result
 from floodline.inference.under_way import UnderWay
