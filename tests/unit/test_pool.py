@@ -109,6 +109,12 @@ def test_a_failing_process_ends_the_work_with_its_sentence():
     assert time.monotonic() - began < 30
 
 
+def test_what_another_process_has_under_way_is_kept_when_one_fails(tmp_path):
+    with pytest.raises(FloodlineError, match="the task was impossible"):
+        on_processes([(str(tmp_path / "kept"), 60.0), ("fail", 5)], 2)
+    assert (tmp_path / "kept").exists()
+
+
 def test_a_killed_process_is_noticed():
     with pytest.raises(FloodlineError, match="signal 9"):
         on_processes([("kill", 0), ("long", 60.0)], 2)

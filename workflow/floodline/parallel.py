@@ -90,8 +90,27 @@ class Ranks:
 
 def launched_by_many(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a launcher started this process as one of several workers."""
+    return ALPS_RANK in environment or any(size > 1 for size in _launched(environment))
+
+
+def _launched(environment: Mapping[str, str]) -> list[int]:
+    """How many workers there are, by each launcher that says so; the innermost first."""
     sizes = [environment.get(name, "") for name in SIZES]
-    return ALPS_RANK in environment or any(size.isdigit() and int(size) > 1 for size in sizes)
+    return [int(size) for size in sizes if size.isdigit()]
+
+
+def check_connected(size: int, environment: Mapping[str, str] = os.environ) -> None:
+    """See to it that the workers found each other: else each would take itself for the first.
+
+    Raises:
+        FloodlineError: the launcher started more workers than these `size`.
+    """
+    launched = max(_launched(environment), default=size)
+    if size == 1 and launched > 1:
+        raise FloodlineError(
+            f"the launcher started {launched} workers, but MPI does not connect them: use the launcher of the MPI that "
+            "floodline was installed with, or have srun speak its language (srun --mpi=pmix)."
+        )
 
 
 def training_ranks() -> Ranks:
@@ -113,6 +132,7 @@ def training_ranks() -> Ranks:
         horovod.init()
     except (ImportError, RuntimeError, ValueError) as error:
         raise FloodlineError(f"Horovod cannot connect the workers of this launcher ({error}).") from error
+    check_connected(horovod.size())
     return Ranks(horovod.rank(), horovod.size(), horovod.local_rank(), horovod)
 
 

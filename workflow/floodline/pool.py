@@ -14,6 +14,7 @@ import logging
 import multiprocessing
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -30,7 +31,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from floodline import allocation
 from floodline.allocation import OutOfTime
 from floodline.errors import FloodlineError
-from floodline.parallel import launched_by_many
+from floodline.parallel import check_connected, launched_by_many
 from floodline.progress import start_log
 
 State = TypeVar("State")
@@ -43,8 +44,8 @@ POLL_SECONDS = 0.002
 """Between two looks at the messages. Waiting inside of MPI would spin, and take a core from a rank that computes."""
 
 
-SECONDS_TO_LEAVE = 5.0
-"""For a process that has nothing left to do."""
+SECONDS_TO_LEAVE = 60.0
+"""For a process that is asked to leave, to keep what it has under way."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,11 @@ def size(workers: int) -> int:
     return int(_world().size) if launched_by_many() else workers
 
 
+def is_leader() -> bool:
+    """Whether this process is the one for what is done once: alone, or the first rank of a launcher."""
+    return not launched_by_many() or _world().rank == 0
+
+
 def _world() -> Any:
     """All ranks of the launcher.
 
@@ -128,6 +134,7 @@ def _world() -> Any:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise FloodlineError(f"a launcher started several ranks, but MPI cannot connect them ({error}).") from None
+    check_connected(MPI.COMM_WORLD.size)
     return MPI.COMM_WORLD
 
 
@@ -282,7 +289,7 @@ class _Processes(Team):
                 raise FloodlineError(f"a worker process ended in the middle of its work ({cause}).") from None
 
     def end(self) -> None:
-        """The workers' work is done, or of no use any more: those that are free leave by themselves, and clean up."""
+        """The workers' work is done, or of no use any more: all clean up and leave, those at work when asked."""
         for worker, process in enumerate(self.processes):
             if worker not in self.free:
                 process.terminate()
@@ -290,12 +297,18 @@ class _Processes(Team):
             connection.close()
         for process in self.processes:
             process.join(SECONDS_TO_LEAVE)
-            process.terminate()
+            process.kill()
             process.join()
+
+
+def _leave(*_: object) -> None:
+    """End the process as an error would: what is under way is kept, and nothing stays half-written."""
+    raise SystemExit
 
 
 def _serve(connection: Connection, crew: Crew, threads: int, end: float | None) -> None:
     """Life of a spawned worker."""
+    signal.signal(signal.SIGTERM, _leave)
     # TensorFlow and OpenMP read these once, when they are loaded.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -305,10 +318,9 @@ def _serve(connection: Connection, crew: Crew, threads: int, end: float | None) 
     worker = _Worker(crew)
     while True:
         try:
-            task = connection.recv()
-        except EOFError:
+            connection.send(worker.report(connection.recv(), connection.send))
+        except (EOFError, BrokenPipeError):
             return  # the leader is gone
-        connection.send(worker.report(task, connection.send))
 
 
 # --- ranks of a launcher ---------------------------------------------------------------------------------------------
