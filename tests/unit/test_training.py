@@ -136,6 +136,13 @@ def first_weights(folder: Path) -> weights.Weights:
     return initial_weights(experiment.config.network, experiment.rng("initial weights"))
 
 
+def test_ranks_find_the_sites_that_one_finds(floodline, folder, sites):
+    shutil.rmtree(folder / "coordinates")
+    floodline("labels", folder, ranks=2)
+    for path in (sites / "coordinates").iterdir():
+        assert (folder / "coordinates" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
 def test_the_same_configuration_gives_the_same_bytes(floodline, folder, uninterrupted):
     floodline("train", folder)
     for name in ("model/weights.npz", "model/card.json"):
@@ -367,6 +374,30 @@ def test_a_choice_that_is_asked_for_after_the_training_is_made_of_what_is_left(f
     records = json.loads((folder / "training/main/metrics.json").read_text())["checkpoints"]
     assert [(record["fovs"], record["chosen"]) for record in records] == [(96, True)]
     assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
+
+
+def test_where_no_checkpoint_floods_anything_the_last_one_becomes_the_model(floodline, folder, uninterrupted):
+    selection = {"box_xyz": [[33, 0, 0], [48, 30, 30]], "checkpoints": 3}
+    configure(folder, training={"selection": selection}, inference={"flood": {"min_segment_size": 100_000}})
+    said = floodline("train", folder)
+    assert "no checkpoint floods anything in training.selection.box_xyz" in said
+    records = json.loads((folder / "training/main/metrics.json").read_text())["checkpoints"]
+    assert [(record["fovs"], record["chosen"]) for record in records] == [(32, False), (64, False), (96, True)]
+    assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
+
+
+def test_a_training_that_cannot_begin_leaves_the_model_of_the_one_before(floodline, uninterrupted, tmp_path):
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "x"))
+    configure(folder, training={"selection": {"box_xyz": [[40, 0, 0], [60, 30, 30]]}})
+    assert "training.selection" in floodline("train", folder, status=1)
+    assert (folder / "model/card.json").read_bytes() == (uninterrupted / "model/card.json").read_bytes()
+
+
+def test_ranks_that_do_not_find_each_other_are_one_sentence(floodline, folder):
+    """As srun starts them where it does not speak the language of this MPI."""
+    said = floodline("train", folder, status=1, SLURM_STEP_NUM_TASKS="2")
+    assert "floodline: the launcher started 2 workers, but MPI does not connect them" in said
+    assert not (folder / "training").exists()
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,11 @@ def run(experiment: Experiment) -> None:
     assert training is not None
     ranks = training_ranks()
     with ranks.together():
-        if ranks.rank == 0:
-            (experiment.model / weights.CARD).unlink(missing_ok=True)
         if training.selection is not None:
             selection.check(experiment, training.selection)
         run_ = _Run(experiment, training, ranks)
+        if ranks.rank == 0:  # not before: a model of an earlier training outlives what is wrong with this one
+            (experiment.model / weights.CARD).unlink(missing_ok=True)
         run_.resume()
         try:
             run_.train()

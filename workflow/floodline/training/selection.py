@@ -77,7 +77,10 @@ def choose(
     if ranks.sum(np.array([late], np.float32))[0]:
         raise allocation.OutOfTime
     records = [read_json(_path(candidates, fovs))["record"] for fovs in lengths]
-    best = min(range(len(records)), key=lambda i: _rank(records[i]))
+    # Of equal ones the last, but rather none of them than what a fine-tuning began with.
+    best = min(range(len(records)), key=lambda i: (*_rank(records[i]), lengths[i] > 0, -lengths[i]))
+    if records[best]["adapted_rand_error"] is None or not any(record.get("coverage") for record in records):
+        logger.warning("no checkpoint floods anything in training.selection.box_xyz: the flood cannot choose one")
     kept = candidates.read(lengths[best])
     if kept is None:
         raise FloodlineError(f"{candidates.path(lengths[best])} is damaged: delete it and train again.")

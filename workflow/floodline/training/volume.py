@@ -127,15 +127,20 @@ class _Wanted:
     def _write(
         self, path: Path, layer: Layer, read: Callable[[Box], np.ndarray], update: Callable[[Any], None]
     ) -> None:
-        """Fill a file slab by slab, so that memory holds a slab whatever the size of the box."""
+        """Fill a file slab by slab, so that memory holds a slab whatever the size of the box.
+
+        It is written and not mapped: where a disk is full, writing to a map ends the process without a word.
+        """
         whole = Box.sized((0, 0, 0), self.scale.size(self.box.size_xyz))
+        dtype = np.dtype(layer.dtype)
+        header = {"descr": dtype.str, "fortran_order": False, "shape": whole.shape_zyx}
         try:
-            array = np.lib.format.open_memmap(path, "w+", layer.dtype, whole.shape_zyx)
-            for slab in blocks(whole, (*whole.size_xyz[:2], layer.chunk_size_xyz[2])):
-                values = read(slab)
-                array[slab.slices_zyx()] = values
-                update(values)
-            array.flush()
+            with path.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                for slab in blocks(whole, (*whole.size_xyz[:2], layer.chunk_size_xyz[2])):
+                    values = np.ascontiguousarray(read(slab), dtype)
+                    file.write(values.data)
+                    update(values)
         except OSError as error:
             raise FloodlineError(f"cannot write {path}: {error.strerror or error}.") from error
 
