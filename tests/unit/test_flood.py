@@ -107,7 +107,7 @@ def test_the_disco_rule_only_freezes_improbable_voxels_of_active_objects(seed, d
 
 @given(st.floats(0.5, 0.99), st.floats(0.01, 0.5))
 def test_the_network_first_sees_the_configured_probabilities(init, pad):
-    options = Flood(init_activation=init, pad_value=pad, move_threshold=0.3, min_segment_size=0)
+    options = Flood(init_activation=init, pad_value=pad, move_threshold=0.3, min_segment_size=1)
     canvas, seen = Canvas(np.zeros((7, 9, 11), np.uint8), 0, 1, (7, 5, 3), options), []
 
     def notice(image: np.ndarray, seed: np.ndarray) -> np.ndarray:

@@ -220,6 +220,49 @@ def test_a_long_sub_volume_says_how_far_it_is_also_when_it_was_interrupted(tmp_p
     assert resumed[-1].startswith("infer: 1 of 1 sub-volumes, ") and ", 0 s left" in resumed[-1]
 
 
+@pytest.mark.parametrize("key", ["fov_xyz", "deltas_xyz", "depth", "features"])
+def test_the_network_decides_a_block(tmp_path, key):
+    experiment = small_floods.make(tmp_path)
+    before = parameters_of(experiment)
+    values = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    values["network"][key] = {"fov_xyz": [11, 9, 9], "deltas_xyz": [1, 2, 2]}.get(key, 3)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert parameters_of(Experiment(tmp_path)) != before
+
+
+@pytest.mark.parametrize("left", [None, b"{", b"[]", b"{}"])
+def test_lost_times_cost_nothing_but_themselves(tmp_path, left):
+    experiment = small_floods.make(tmp_path, 2)
+    run.run(experiment, 0, 1)
+    before, first = blocks_of(experiment), experiment.block(experiment.subvolumes[0])
+    times = first.with_suffix(".times.json")
+    times.unlink()
+    if left is not None:
+        times.write_bytes(left)
+    run.run(experiment, 0, 1)
+    run.finish(experiment)
+    seconds = [block["seconds"] for block in read_json(experiment.manifest("inference"))["blocks"]]
+    assert seconds[0] is None and seconds[1] > 0
+    assert blocks_of(experiment) == before
+
+
+def test_floods_before_there_is_a_network_are_one_sentence(tmp_path):
+    experiment = small_floods.make(tmp_path)
+    (experiment.model / "weights.npz").unlink()
+    with pytest.raises(FloodlineError, match=r"holds no model: run `floodline train .*` first"):
+        run.run(experiment, 0, 1)
+
+
+def test_weights_of_another_network_are_said_before_anything_is_read(tmp_path):
+    experiment = small_floods.make(tmp_path)
+    values = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    values["network"]["depth"] = 3
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    (Path(experiment.layer("image")) / "info").unlink()
+    with pytest.raises(FloodlineError, match="depth"):
+        run.run(Experiment(tmp_path), 0, 1)
+
+
 def damaged(content: bytes, how: str) -> bytes:
     match how:
         case "cut short":

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from floodline.errors import FloodlineError
-from floodline.manifest import DamagedBlock, hash_of, read_block, read_json, write_atomically, write_block, write_json
+from floodline.manifest import (
+    DamagedBlock,
+    hash_of,
+    read_block,
+    read_json,
+    write_atomically,
+    write_block,
+    write_json,
+    write_once,
+)
 
 CUBE = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
 ARRAYS = {
@@ -86,3 +97,18 @@ def test_a_missing_or_broken_manifest_is_one_sentence(tmp_path):
 
 def test_hashes_do_not_depend_on_the_order_of_keys():
     assert hash_of({"a": 1, "b": 2}) == hash_of({"b": 2, "a": 1}) != hash_of({"a": 2, "b": 1})
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_several_that_write_once_the_first_stays(tmp_path, monkeypatch, links):
+    """Also on a file system without hard links."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for value in ("first", "second"):
+        write_once(tmp_path / "x.json", value)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert read_json(tmp_path / "x.json") == "first"

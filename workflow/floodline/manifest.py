@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,10 +69,13 @@ def write_once(path: Path, value: Any) -> None:
     own = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
     write_json(own, value)
     try:
-        with suppress(FileExistsError):
-            os.link(own, path)
+        os.link(own, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links: of two that write in the same moment, the last one's stays
+        own.replace(path)
     finally:
-        own.unlink()
+        own.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -34,7 +34,7 @@ class Flood(Model):
     move_threshold: Probability = key("The field of view moves to places at least this probable.", 0.9)
     segment_threshold: Probability = key("Voxels at least this probable belong to the object.", 0.6)
     min_boundary_dist_xyz: MarginXYZ = key("Smallest distance of a seed from an earlier segment.", (1, 1, 1))
-    min_segment_size: NonNegative = key("Smaller objects are discarded, voxels.", 1000)
+    min_segment_size: Positive = key("Smaller objects are discarded, voxels.", 1000)
     candidate_threshold: Probability = key(
         "Of a voxel that stays unsegmented, the object is noted whose flood holds it most probable, if at least this: "
         "neurons may take it (agglomeration.grow.candidates).",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from floodline.config import QualityMask, files
+from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.runtimes import arithmetic_of
 from floodline.manifest import hash_of, hash_of_file, read_json
@@ -21,8 +22,14 @@ def parameters_of(experiment: Experiment) -> str:
 
     Of a volume that is no single local file of moderate size, only the configuration (and the manifest or `info` of a
     local layer) counts: whoever changes such a volume in place must give it another name.
+
+    Raises:
+        FloodlineError: there are no weights yet.
     """
     wanted = experiment.config.inference
+    weights = experiment.model / "weights.npz"
+    if not weights.is_file():
+        raise FloodlineError(f"{experiment.model} holds no model: run `floodline train {experiment.folder}` first.")
     return hash_of(
         {
             "block_format": BLOCK_FORMAT,
@@ -30,7 +37,7 @@ def parameters_of(experiment: Experiment) -> str:
             "masks": [mask.model_dump(mode="json") for mask in files.masks_for(experiment.config, "seeds", "floods")],
             "precision": arithmetic_of(experiment),
             "network": experiment.config.network.model_dump(mode="json", exclude={"weights"}),
-            "weights": hash_of_file(experiment.model / "weights.npz"),
+            "weights": hash_of_file(weights),
             "normalisation": experiment.normalisation(),
             "image": read_json(experiment.manifest("image")),
             "files": {str(path): _content_of(path) for path in _files(experiment)},

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import cached_property, partial
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -133,9 +133,9 @@ def _longest_first(experiment: Experiment, boxes: list[Box]) -> list[Box]:
     """So that the workers end together: by the time of an earlier run, where there was one, else by size."""
     seconds = {}
     for box in boxes:
-        times = _times(experiment.block(box))
-        if times.is_file():
-            seconds[box] = read_json(times)["seconds"]
+        known_seconds = _seconds(experiment.block(box))
+        if known_seconds is not None:
+            seconds[box] = known_seconds
     known = sum(box.voxels for box in seconds)
     rate = sum(seconds.values()) / known if known else 1.0
     return sorted(boxes, key=lambda box: -seconds.get(box, rate * box.voxels))
@@ -151,29 +151,37 @@ class _Worker:
     def __init__(self, folder: Path, batch: int) -> None:
         self.experiment = Experiment(folder)
         self.batch = batch
+        self.network: Predict | None = None
 
-    @cached_property
-    def network(self) -> Predict:
-        """Loaded with the first sub-volume that is not done yet."""
-        return network_of(self.experiment)
+    def load_network(self) -> None:
+        """Load it, unless it is: before anything is read or searched, so that what is wrong with it is said at once."""
+        if self.network is None:
+            self.network = network_of(self.experiment)
+
+    def predict(self, image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        """New logits by the network that was loaded."""
+        assert self.network is not None
+        return self.network(image, seed)
 
 
 def _flood_boxes(worker: _Worker, task: Task) -> Done:
     """Flood sub-volumes side by side and write their blocks, but for those that are there."""
     boxes, parameters = task
     done: Done = {}
-    floodings = (_flood_box(worker.experiment, box, parameters, done) for box in boxes)
-    drive(floodings, lambda image, seed: worker.network(image, seed), worker.batch)
+    floodings = (_flood_box(worker, box, parameters, done) for box in boxes)
+    drive(floodings, worker.predict, worker.batch)
     return done
 
 
-def _flood_box(experiment: Experiment, box: Box, parameters: str, done: Done) -> Flooding[None]:
+def _flood_box(worker: _Worker, box: Box, parameters: str, done: Done) -> Flooding[None]:
     """Flood one sub-volume and write its block, unless it is there."""
+    experiment = worker.experiment
     path = experiment.block(box)
     for partial_file in path.parent.glob(f".{path.stem}.*.partial"):
         partial_file.unlink(missing_ok=True)  # left by a run that was killed while it wrote
     block = _finished(path, parameters)
     if block is None:
+        worker.load_network()
         result = yield from flood_subvolume(experiment, box, parameters)
         block = result.block()
         write_json(_times(path), result.times())
@@ -188,6 +196,14 @@ def _flood_box(experiment: Experiment, box: Box, parameters: str, done: Done) ->
 
 def _times(block: Path) -> Path:
     return block.with_suffix(".times.json")
+
+
+def _seconds(block: Path) -> float | None:
+    """What a block took; None where that is not known (any more)."""
+    try:
+        return float(read_json(_times(block))["seconds"])
+    except (FloodlineError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _finished(path: Path, parameters: str) -> dict[str, np.ndarray] | None:
@@ -226,7 +242,7 @@ def finish(experiment: Experiment) -> None:
                 "file": str(path.relative_to(manifest.parent)),
                 "segments": len(block["ids"]),
                 "voxels_segmented": int(block["sizes"].sum()),
-                "seconds": read_json(_times(path))["seconds"],
+                "seconds": _seconds(path),
                 **dict(zip(block["count_names"].tolist(), block["counts"].tolist(), strict=True)),
             }
         )

@@ -19,7 +19,9 @@ def flooding_section(experiment: Experiment) -> str:
     blocks = read_json(manifest)["blocks"] if manifest.is_file() else []
     if not blocks:
         return ""
-    calls, seconds = (sum(block[key] for block in blocks) for key in ("network_calls", "seconds"))
+    calls = sum(block["network_calls"] for block in blocks)
+    timed = [block for block in blocks if block["seconds"]]
+    rate = sum(block["network_calls"] for block in timed) / sum(block["seconds"] for block in timed) if timed else None
     voxels = sum(Box.of(block["box_xyz"]).voxels for block in blocks)
     segments = sum(block["segments"] for block in blocks)
     network, wanted = experiment.config.network, experiment.config.inference
@@ -29,8 +31,8 @@ def flooding_section(experiment: Experiment) -> str:
             f"{page.number(len(blocks))} overlapping sub-volumes were flooded with {page.number(calls)} network calls, "
             f"{1000 * calls / voxels:.2f} per thousand voxels, and gave {page.number(segments)} segments. With a field "
             f"of view of {page.product(network.fov_xyz)} voxels and depth {network.depth}, by the policy "
-            f"{wanted.flood.policy} and in {wanted.precision} precision, a worker made {calls / seconds:.1f} calls a "
-            "second."
+            f"{wanted.flood.policy} and in {wanted.precision} precision, a worker made "
+            f"{'an unknown number of' if rate is None else f'{rate:.1f}'} calls a second."
         ),
         _strip(experiment),
     )
