@@ -181,6 +181,21 @@ def test_small_objects_and_weak_seeds_leave_a_mark_and_no_object():
     assert canvas.segmentation[10, 10, 15] == canvas.segmentation[10, 10, 30] == -1
 
 
+@pytest.mark.parametrize(("threshold", "columns"), [(0.6, 26), (0.72, 24)])
+def test_voxels_belong_to_an_object_from_the_segment_threshold_on(threshold, columns):
+    """A box of 24 columns, and on either side of it one that the network holds to be in it with 0.7."""
+    image = two_boxes()[:, :, :30]
+    image[4:16, 4:16, [2, 27]] = 128
+    options = Flood(policy="reference", min_segment_size=10, segment_threshold=threshold)
+
+    def network(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        return np.where(image == 0, np.float32(np.log(0.7 / 0.3)), box_network(image, seed))  # grey 128 is 0
+
+    canvas = Canvas(image, 128, 1, (9, 9, 9), options)
+    drive([Floods(canvas, options, (2, 2, 2), [(10, 10, 15)]).flood_all()], network)
+    assert (canvas.objects() == 1).sum() == 12 * 12 * columns
+
+
 def test_earlier_objects_win_and_the_overlap_is_recorded():
     image = np.full((20, 20, 40), 255, np.uint8)
     settings_ = Flood(policy="reference", min_segment_size=10)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,36 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(children, undistur
         assert all(later >= earlier for earlier, later in zip(before, reached, strict=True)), "nothing kept is lost"
     assert kills > 0
     assert children.flood(experiment)["status"] == 0
+    assert_whole(experiment, expected)
+
+
+def infer(experiment: Experiment) -> subprocess.Popen[str]:
+    """The command, with two workers of one thread each."""
+    program = [Path(sys.executable).with_name("floodline"), "infer", experiment.folder, "--workers", "2"]
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("killed", ["leader", "worker"])
+def test_of_several_processes_any_one_may_be_killed(undisturbed, tmp_path, killed):
+    expected, _ = undisturbed
+    experiment = small_floods.make(tmp_path, 2, **KEYS)
+    job = infer(experiment)
+    deadline = time.monotonic() + 120
+    while not list(folder_of_blocks(experiment).glob("*.checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if killed == "leader":
+        job.kill()
+    else:
+        children = subprocess.run(["pgrep", "-f", "-P", str(job.pid), "spawn_main"], capture_output=True, text=True)
+        os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
+    said, _ = job.communicate(timeout=120)
+    if killed == "worker":
+        assert said.splitlines()[-1].startswith("floodline: a worker process ended in the middle of its work (signal 9")
+    assert "Traceback" not in said
+    # At once: what a killed leader's workers still do must not harm the next run.
+    said, _ = infer(experiment).communicate(timeout=240)
+    assert "Traceback" not in said
     assert_whole(experiment, expected)
 
 

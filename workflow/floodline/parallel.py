@@ -140,7 +140,8 @@ def _prepare(environment: MutableMapping[str, str]) -> None:
     """What MPI and TensorFlow read when they start, unless the launcher has set it.
 
     A rank that waits in Open MPI spins, and so takes the core from a rank that computes: with a computing rank on every
-    core that costs up to 40 % of the speed, and yielding gives it back.
+    core that costs up to 40 % of the speed, and yielding gives it back. TensorFlow's threads do not follow from
+    OMP_NUM_THREADS: Snakemake says with it how many cores the job has, and all ranks of a node share these.
     """
     environment.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     on_this_node = int(environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") or environment.get("HOROVOD_LOCAL_SIZE") or 1)
