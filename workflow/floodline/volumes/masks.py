@@ -13,12 +13,14 @@ import numpy as np
 from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
-from floodline.geometry import Box, to_zyx, triple
+from floodline.geometry import Box, blocks, to_zyx, triple
 from floodline.manifest import hash_of_file, read_json
 from floodline.volumes.fingerprint import fingerprint
 from floodline.volumes.layer import Layer
 from floodline.volumes.scaled import read_scaled, stated_scale
 from floodline.volumes.sources import open_source
+
+SLAB = 8  # slices
 
 
 def masked(experiment: Experiment, purpose: config.Purpose, box: Box) -> np.ndarray | None:
@@ -126,6 +128,14 @@ def _over_squares(values: np.ndarray, side: int, extreme: np.ufunc) -> np.ndarra
 
 
 def _featureless(experiment: Experiment, mask: config.ResinMask, box: Box) -> np.ndarray:
+    found = np.empty(box.shape_zyx, bool)
+    # The sums take some fifty bytes a voxel: so slab by slab.
+    for slab in blocks(box, (*box.size_xyz[:2], SLAB)):
+        found[slab.slices_zyx(box.start_xyz)] = _featureless_slab(experiment, mask, slab)
+    return found
+
+
+def _featureless_slab(experiment: Experiment, mask: config.ResinMask, box: Box) -> np.ndarray:
     around = box.grown(mask.radius_xyz).intersection(experiment.image_box)
     values = _image(experiment).read(around).astype(np.int64)
     radius_zyx = to_zyx(mask.radius_xyz)
