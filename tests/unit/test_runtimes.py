@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
+import time
 
 import numpy as np
 import pytest
@@ -80,6 +83,18 @@ def test_the_tuner_says_at_once_what_is_wrong_with_the_weights(tmp_path, changes
     config.write_text(yaml.safe_dump({"name": "small", "image": {"source": {"kind": "phantom"}}, "network": network}))
     with pytest.raises(FloodlineError, match=sentence):
         tune.run(config, None)
+
+
+def test_a_process_that_dies_ends_the_tuning():
+    """As one does for want of memory; and not only after the time that is given to slow ones."""
+    context = multiprocessing.get_context("spawn")
+    dying = context.Process(target=os._exit, args=(9,))
+    dying.start()
+    dying.join()
+    began = time.monotonic()
+    with pytest.raises(FloodlineError, match="could not be timed in 1 processes: one of them ended"):
+        tune._answer(context.Queue(), [dying])
+    assert time.monotonic() - began < 10
 
 
 def test_the_tuner_measures_this_machine(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -175,12 +176,7 @@ def _time(subject: Subject, choices: Sequence[Choice], cores: int) -> list[Measu
     told = []
     try:
         for _ in crew:
-            answer = answers.get(timeout=PATIENCE)
-            if isinstance(answer, FloodlineError):
-                raise answer
-            told.append(answer)
-    except Empty:
-        raise FloodlineError(f"the network could not be timed in {processes} processes: one of them failed.") from None
+            told.append(_answer(answers, crew))
     finally:
         for process in crew:
             process.terminate()
@@ -191,6 +187,22 @@ def _time(subject: Subject, choices: Sequence[Choice], cores: int) -> list[Measu
     ]
 
 
+def _answer(answers: Any, crew: Sequence[SpawnProcess]) -> tuple[list[float], list[float]]:
+    """What the next process has measured."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            answer = answers.get(timeout=1)
+        except Empty:
+            if any(process.exitcode for process in crew) or time.monotonic() > deadline:
+                sentence = f"the network could not be timed in {len(crew)} processes: one of them ended, or hangs."
+                raise FloodlineError(sentence) from None
+            continue
+        if isinstance(answer, FloodlineError):
+            raise answer
+        return answer
+
+
 def _measure(subject: Subject, choices: list[Choice], threads: int, seconds: float, barrier: Any, answers: Any) -> None:
     """Life of a process that times, and answers with what it has measured, or why it could not."""
     os.environ |= {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -198,6 +210,8 @@ def _measure(subject: Subject, choices: list[Choice], threads: int, seconds: flo
         answers.put(_rates(subject, choices, seconds, barrier))
     except FloodlineError as error:
         answers.put(error)
+    except Exception as error:
+        answers.put(FloodlineError(f"the network could not be timed ({error})."))
 
 
 def _rates(subject: Subject, choices: list[Choice], seconds: float, barrier: Any) -> tuple[list[float], list[float]]:

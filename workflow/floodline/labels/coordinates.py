@@ -69,12 +69,8 @@ def read_partitions(path: Path, margin_xyz: Triple) -> tuple[Triple, Slabs]:
         with h5py.File(path) as file:
             dataset = file[DATASET]
             depth, height, width = dataset.shape
-            step = dataset.chunks[0]
-            for z in range(margin_z, depth - margin_z, step):
-                stop = min(z + step, depth - margin_z)
-                slab = dataset[z:stop, margin_y : height - margin_y, margin_x : width - margin_x]
-                # Chunks are unpacked once, but their places take eight times their memory: so plane by plane.
-                yield from (slab[plane : plane + 1] for plane in range(len(slab)))
+            for z in range(margin_z, depth - margin_z):
+                yield dataset[z : z + 1, margin_y : height - margin_y, margin_x : width - margin_x]
 
     try:
         with h5py.File(path) as file:

@@ -32,7 +32,7 @@ EXCLUDED = 255
 DATASET = "partitions"
 """Name in the HDF5 file."""
 
-BLOCK_XYZ = (192, 192, 192)
+BLOCK_XYZ = (256, 256, 256)
 """Voxels that are worked on at once; the radius comes on top."""
 
 Read = Callable[[Box], np.ndarray]
@@ -225,7 +225,8 @@ def write(path: Path, box: Box, valid: Sequence[Box], found: Iterable[tuple[Box,
     counts = np.zeros(256, np.int64)
     try:
         with h5py.File(partial, "w") as file:
-            chunks = tuple(min(64, size) for size in box.shape_zyx)
+            # Blocks fill whole chunks, and whoever looks for sites reads one plane after the other.
+            chunks = tuple(min(one) for one in zip((1, *to_zyx(BLOCK_XYZ)[1:]), box.shape_zyx, strict=True))
             dataset = file.create_dataset(
                 DATASET,
                 box.shape_zyx,
