@@ -47,6 +47,15 @@ class Checkpoint:
         write_block(self.path, self.parameters, values)
 
 
+def _read(path: Path, parameters: str, consequence: str) -> dict[str, np.ndarray] | None:
+    """What a file of this training holds; None if it is not there, of another training, or damaged, which is said."""
+    try:
+        return read_block(path, parameters)
+    except DamagedBlock:
+        logger.warning("%s is damaged: %s", path, consequence)
+        return None
+
+
 class UnderWay:
     """What a rank has under way at a checkpoint: a file for each rank, named by the fields of view seen by then.
 
@@ -63,11 +72,7 @@ class UnderWay:
 
     def read(self, fovs: int) -> dict[str, np.ndarray] | None:
         """What was under way; None if nothing was, or if the file is gone or damaged: then new examples begin."""
-        try:
-            return read_block(self._path(fovs), self.parameters)
-        except DamagedBlock:
-            logger.warning("%s is damaged: its examples begin anew", self._path(fovs))
-            return None
+        return _read(self._path(fovs), self.parameters, "its examples begin anew")
 
     def write(self, fovs: int, values: dict[str, np.ndarray]) -> None:
         """Keep what is under way."""
@@ -104,11 +109,7 @@ class Candidates:
 
     def read(self, fovs: int) -> dict[str, np.ndarray] | None:
         """The weights, and `seconds` of training; None if the file is of another training, or damaged."""
-        try:
-            return read_block(self.path(fovs), self.parameters)
-        except DamagedBlock:
-            logger.warning("%s is damaged: it cannot be chosen", self.path(fovs))
-            return None
+        return _read(self.path(fovs), self.parameters, "it cannot be chosen")
 
     def add(self, fovs: int, seconds: float, weights: Weights) -> None:
         """Keep weights, and delete those that are too many."""
