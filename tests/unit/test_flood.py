@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from typing import Any, get_args
 
 import h5py
@@ -15,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from floodline.config import Flood, FloodPolicy, Network
 from floodline.ffn import weights
 from floodline.ffn.canvas import Canvas, dequantise, logit_of, quantise
-from floodline.ffn.flood import Floods, drive
+from floodline.ffn.flood import Flooding, Floods, drive
 from floodline.ffn.movement import Frontier, face_maxima
 from floodline.ffn.network import InferenceNetwork
 from floodline.ffn.seeds import inside, peaks
@@ -379,6 +381,49 @@ def test_floods_that_share_calls_of_the_network_give_what_each_gives_alone():
     np.testing.assert_array_equal(canvases[0].segmentation, alone.segmentation)
     assert batches[0] == 2
     assert batches[-1] == 1
+
+
+def test_the_next_flood_is_begun_while_the_network_works():
+    """And who shares a call does not depend on how long that takes."""
+    events, calls = [], []
+    lock = threading.Lock()
+
+    def flooding(number: int) -> Flooding[None]:
+        time.sleep(0.05)  # as if it searched its seeds
+        with lock:
+            events.append(f"begun {number}")
+        for _ in range(3):
+            yield np.full((1, 1, 1), number), np.zeros((1, 1, 1))
+
+    def network(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        calls.append(sorted(image.ravel().tolist()))
+        time.sleep(0.1)
+        with lock:
+            events.append("called")
+        return seed
+
+    drive((flooding(number) for number in range(5)), network, 2)
+    assert calls == [[0, 1]] * 3 + [[2, 3]] * 3 + [[4]] * 3
+    # The third is begun before the first two have ended, the last one while the third and fourth are under way.
+    assert events.index("begun 2") == 2
+    assert events.index("begun 4") < [i for i, event in enumerate(events) if event == "called"][4]
+
+
+def test_a_flood_that_was_begun_ahead_is_closed_when_another_fails():
+    closed = []
+
+    def flooding(number: int) -> Flooding[None]:
+        try:
+            yield np.full((1, 1, 1), number), np.zeros((1, 1, 1))
+        finally:
+            closed.append(number)
+
+    def network(image: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        drive((flooding(number) for number in range(5)), network, 2)
+    assert sorted(closed) == [0, 1, 2]
 
 
 class Traced(Canvas):

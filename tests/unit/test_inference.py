@@ -191,7 +191,7 @@ def test_what_a_shard_needs_is_said_before_and_how_far_it_is_after(tmp_path, cap
     experiment = small_floods.make(tmp_path, 2)
     run.run(experiment, 0, 1, 2)
     said = [record.message for record in caplog.records]
-    assert "shard 0: 2 sub-volumes of up to 1.38e+04 voxels; each worker needs 0.000276 GB for them" in said[0]
+    assert "shard 0: 2 sub-volumes of up to 1.38e+04 voxels; each worker needs 0.000415 GB for them" in said[0]
     masks = [{"kind": "border", "closed_to": ["seeds"]}, {"kind": "border", "closed_to": ["floods"]}]
     assert run.bytes_a_voxel(change(experiment, masks=masks).config) == 12
     segmented = sum(block["sizes"].sum() for block in map(read_block, map(experiment.block, experiment.subvolumes)))

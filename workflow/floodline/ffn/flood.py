@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -274,33 +275,32 @@ class Floods:
 def drive(floodings: Iterable[Flooding[Any]], predict: Predict, at_once: int = 1) -> None:
     """Run floods of different canvases to their ends, each call of the network serving all that are under way.
 
-    Where one flood ends the next one begins, so that calls stay full. If one fails the others are closed, and can keep
-    their state.
+    Where one flood ends the next one begins, so that calls stay full. Where several are under way, the next one is
+    begun in a thread meanwhile: what it does before it first asks, such as to search its seeds, keeps nobody waiting.
+    If one fails the others are closed, and can keep their state.
 
     Args:
         floodings: may be lazy; a flood is taken when its turn comes.
         predict: maps image and seed, both (b, z, y, x) float32, to new logits of the same shape.
-        at_once: floods under way, b at most.
+        at_once: floods under way, b at most; if that is more than one, one more is kept ready.
     """
-    upcoming = iter(floodings)
     waiting: list[_Waiting] = []
-    try:
+    with ExitStack() as closing:  # all are closed, even if one cannot keep its state
+        upcoming = _begun_ahead(floodings) if at_once > 1 else (_advance(flooding, None) for flooding in floodings)
+        closing.callback(upcoming.close)
+        closing.callback(_close, waiting)
         while True:
-            while len(waiting) < at_once and (flooding := next(upcoming, None)) is not None:
-                waiting += _advance(flooding, None)
+            while len(waiting) < at_once and (begun := next(upcoming, None)) is not None:
+                waiting += begun
             if not waiting:
                 return
             images, seeds = zip(*(asked for _, asked in waiting), strict=True)
             logits = predict(np.stack(images), np.stack(seeds))
-            waiting = [
+            waiting[:] = [
                 asking
                 for (flooding, _), prediction in zip(waiting, logits, strict=True)
                 for asking in _advance(flooding, prediction)
             ]
-    finally:
-        with ExitStack() as each:  # all are closed, even if one cannot keep its state
-            for flooding, _ in waiting:
-                each.callback(flooding.close)
 
 
 _Waiting = tuple[Flooding[Any], Asked]
@@ -313,3 +313,25 @@ def _advance(flooding: Flooding[Any], prediction: np.ndarray | None) -> list[_Wa
         return [(flooding, flooding.send(prediction))]  # type: ignore[arg-type]  # a generator starts with None
     except StopIteration:
         return []
+
+
+def _begun_ahead(floodings: Iterable[Flooding[Any]]) -> Generator[list[_Waiting], None, None]:
+    """Floods that were started, in their order, each while the one before it is in use."""
+    coming: deque[Future[list[_Waiting]]] = deque()
+    with ThreadPoolExecutor(1, "next flood") as executor:
+        try:
+            for flooding in floodings:
+                coming.append(executor.submit(_advance, flooding, None))
+                if len(coming) == 2:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            for one in coming:
+                _close(one.result())
+
+
+def _close(waiting: list[_Waiting]) -> None:
+    with ExitStack() as each:
+        for flooding, _ in waiting:
+            each.callback(flooding.close)

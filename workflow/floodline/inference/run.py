@@ -89,7 +89,7 @@ def _lead(
     voxels = max(box.voxels for box in boxes) if boxes else 0
     logger.info(
         "shard %d: %d sub-volumes of up to %.3g voxels; each worker needs %.3g GB for them, beside its network",
-        shard, len(boxes), voxels, batch * bytes_a_voxel(experiment.config) * voxels / 1e9,
+        shard, len(boxes), voxels, _at_once(batch) * bytes_a_voxel(experiment.config) * voxels / 1e9,
     )  # fmt: skip
     covered = 0
     notes: dict[tuple[Box, int], Note] = {}
@@ -120,6 +120,11 @@ def _lead(
             finished.update(done)
             show(len(done))
     write_json(marker, {"parameters": parameters, "subvolumes": [box.corners for box in boxes]})
+
+
+def _at_once(batch: int) -> int:
+    """Sub-volumes that a worker holds: where several share a call, the next one is made ready meanwhile."""
+    return batch + (batch > 1)
 
 
 def bytes_a_voxel(config: Config) -> int:
