@@ -35,6 +35,9 @@ DATASET = "partitions"
 BLOCK_XYZ = (256, 256, 256)
 """Voxels that are worked on at once; the radius comes on top."""
 
+CHUNK_ZYX = (1, 256, 256)
+"""Of the file: blocks fill whole ones, and whoever looks for sites reads one plane after the other."""
+
 Read = Callable[[Box], np.ndarray]
 """Reads the voxels of a box, z, y, x."""
 
@@ -225,8 +228,7 @@ def write(path: Path, box: Box, valid: Sequence[Box], found: Iterable[tuple[Box,
     counts = np.zeros(256, np.int64)
     try:
         with h5py.File(partial, "w") as file:
-            # Blocks fill whole chunks, and whoever looks for sites reads one plane after the other.
-            chunks = tuple(min(one) for one in zip((1, *to_zyx(BLOCK_XYZ)[1:]), box.shape_zyx, strict=True))
+            chunks = tuple(min(one) for one in zip(CHUNK_ZYX, box.shape_zyx, strict=True))
             dataset = file.create_dataset(
                 DATASET,
                 box.shape_zyx,

@@ -226,12 +226,9 @@ class _Run:
         """
         geometry, end = self._stage()
         examples = self._examples(geometry, executor, kept, end)
-        self.began, steps, is_checkpoint = time.monotonic(), 0, False
+        self.began, steps = time.monotonic(), 0
         while self.fovs < end:
-            if (is_checkpoint or steps == STEPS_BETWEEN_LOOKS) and self._is_ending():
-                self._keep(examples, end)
-                raise allocation.OutOfTime
-            steps = steps % STEPS_BETWEEN_LOOKS + 1
+            steps += 1
             rate = self.schedule.rate(self.fovs + self.step_fovs)
             step = self.trainer.step(examples.batches.gather(), rate)
             examples.batches.scatter(step.logits)
@@ -244,6 +241,11 @@ class _Run:
             if is_checkpoint:
                 self.checkpoint_due = min(self.fovs + self.training.checkpoint_fovs, end)
                 self._keep(examples, end)
+            is_time_to_look = is_checkpoint or steps % STEPS_BETWEEN_LOOKS == 0
+            if is_time_to_look and self.fovs < self.total and self._is_ending():
+                if not is_checkpoint:
+                    self._keep(examples, end)
+                raise allocation.OutOfTime
 
     def _examples(
         self, geometry: Geometry, executor: Executor, kept: Mapping[str, np.ndarray] | None, end: int
