@@ -41,7 +41,7 @@ BATCHES_A_TASK = 4
 """Sub-volumes of a task at most, for each place in a batch: more keep batches full for longer, fewer end sooner."""
 
 BYTES_A_VOXEL = 10
-"""Of a sub-volume under way: image 1, prediction 4, ids 4, probabilities 1. See Canvas."""
+"""Of a sub-volume under way, at most: image 1, prediction 4, ids 4 (2 while they fit), probabilities 1. See Canvas."""
 
 
 def run(experiment: Experiment, shard: int, workers: int, batch: int = 1) -> None:

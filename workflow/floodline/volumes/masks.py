@@ -20,7 +20,7 @@ from floodline.volumes.layer import Layer
 from floodline.volumes.scaled import read_scaled, stated_scale
 from floodline.volumes.sources import open_source
 
-SLAB = 8  # slices
+SLAB = 32  # slices; a thick slab is worth a thick halo
 
 
 def masked(experiment: Experiment, purpose: config.Purpose, box: Box) -> np.ndarray | None:
