@@ -70,6 +70,20 @@ def test_unknown_keys_are_named_with_the_nearest_right_one():
 
 
 @pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"points": 3}, "unknown key 'points'"),
+        ({"sites": {"box": 1}}, "unknown key 'sites.box': did you mean 'box_xyz'?"),
+        ({"quality": {"black": 2}}, "key 'quality.black': input should be less than or equal to 1 (given: 2)."),
+        ({"quality": 3}, "key 'quality': "),
+        ({"evaluation": {"boxes": [{"name": 3}]}}, "key 'evaluation.boxes.0.name': "),
+    ],
+)
+def test_a_key_is_named_in_full_even_if_a_union_has_a_kind_of_that_name(wrong, said):
+    assert said in sentence(**wrong)
+
+
+@pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"network": {"weights": "w", "fov_xyz": [32, 33, 33]}}, "fov_xyz must be odd"),

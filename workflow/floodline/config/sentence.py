@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,23 +16,10 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
 
 
-def _tags(node: Any) -> set[str]:
-    """Values that tell the models of a union apart ("phantom"), anywhere in a schema."""
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    own = (
-        set(node["discriminator"]["mapping"])
-        if isinstance(node, dict) and "mapping" in node.get("discriminator", {})
-        else set()
-    )
-    return own.union(*map(_tags, children))
-
-
 def sentence(error: ValidationError) -> str:
     """One sentence about the first thing that is wrong."""
     first = error.errors()[0]
-    # pydantic puts the tag of a union into the path of a key: a user did not write it there.
-    tags = _tags(schema())
-    path = [str(part) for part in first["loc"] if part not in tags]
+    path = _as_written(first["loc"])
     key = ".".join(path) or "the top level"
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
@@ -44,18 +32,38 @@ def sentence(error: ValidationError) -> str:
     return f"key '{key}': {message[0].lower()}{message[1:]}{given}."
 
 
+def _as_written(loc: Sequence[str | int]) -> list[str]:
+    """The path of a key without the tags of unions ("phantom"), which pydantic puts into it where a union is."""
+    root = schema()
+    nodes, path = [root], []
+    for part in map(str, loc):
+        if not any(part in tagged for tagged in _tagged(root, nodes)):
+            path.append(part)
+            nodes = _children(root, nodes, part)
+    return path
+
+
+def _tagged(root: dict[str, Any], nodes: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The models of the unions at a place, by their tags."""
+    options = [node for one in nodes for node in (_resolve(root, one), *_options(root, one))]
+    return [option["discriminator"]["mapping"] for option in options if "mapping" in option.get("discriminator", {})]
+
+
+def _children(root: dict[str, Any], nodes: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
+    """What may lie below a place: of the key `part`, or of any number in a list."""
+    options = [option for node in nodes for option in _options(root, node)]
+    # An optional union, and a list of unions, hold their models one step deeper.
+    options += [deeper for option in options for deeper in _options(root, option) if deeper is not option]
+    children = [option.get("properties", {}).get(part) or option.get("items") for option in options]
+    return [child for child in children if child]
+
+
 def _known_keys(path: list[str]) -> list[str]:
     """Keys allowed at a place of the tree, from the schema."""
     root = schema()
     nodes = [root]
     for part in path:
-        nodes = [
-            _resolve(root, child)
-            for node in nodes
-            for option in _options(root, node)
-            for child in [option.get("properties", {}).get(part) or option.get("items")]
-            if child
-        ]
+        nodes = _children(root, nodes, part)
     return [key for node in nodes for option in _options(root, node) for key in option.get("properties", {})]
 
 
