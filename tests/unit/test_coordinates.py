@@ -126,8 +126,8 @@ def test_damaged_sites_are_one_sentence(tmp_path):
 # --- the stage -------------------------------------------------------------------------------------------------------
 
 
-def experiment_with(tmp_path, partitions, **keys):
-    """An experiment's folder that holds partitions."""
+def experiment_with(tmp_path, partitions, removed=None, **keys):
+    """An experiment's folder that holds partitions; no label was removed unless said."""
     values = {
         "name": "tiny",
         "image": {"source": {"kind": "phantom"}},
@@ -139,6 +139,7 @@ def experiment_with(tmp_path, partitions, **keys):
     with h5py.File(tmp_path / "partitions.h5", "w") as file:
         dataset = file.create_dataset("partitions", data=partitions, chunks=(2, 4, 4))
         dataset.attrs["start_xyz"] = START_XYZ
+        file["removed"] = np.zeros_like(partitions) if removed is None else removed
     return Experiment(tmp_path)
 
 
@@ -161,6 +162,18 @@ def test_the_stage_writes_balanced_sites_inside_the_margin(tmp_path, partitions)
     inner = partitions[:, 1:-1, 2:-2]
     counts = np.bincount(partitions[z, y, x])
     assert counts.tolist() == [(inner == 1).sum()] * 3
+
+
+def test_no_site_lies_on_a_removed_label(tmp_path, partitions):
+    """There is an object, so it is no example of the space between objects."""
+    removed = (partitions == 0) & (np.arange(9) < 5)
+    coordinates.run(experiment_with(tmp_path, partitions, removed))
+    x, y, z = (sites.read_coordinates(tmp_path / "coordinates") - START_XYZ).T
+    assert not removed[z, y, x].any()
+    of_background = partitions[z, y, x] == 0
+    assert set(zip(z[of_background], y[of_background], x[of_background], strict=True)) == {
+        (z, y, x) for z, y, x in np.argwhere((partitions == 0) & ~removed).tolist() if 1 <= y < 7 and 2 <= x < 7
+    }
 
 
 def test_the_same_configuration_gives_the_same_bytes(tmp_path, partitions):

@@ -7,6 +7,7 @@ from itertools import product
 import h5py
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -14,8 +15,9 @@ from hypothesis.extra import numpy as hnp
 from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
+from floodline.ffn.sites import read_coordinates
 from floodline.geometry import Box, blocks
-from floodline.labels import held_out, partitions
+from floodline.labels import coordinates, held_out, partitions
 from floodline.labels.partitions import Definition
 from floodline.manifest import write_json
 from floodline.volumes.layer import Layer
@@ -49,7 +51,7 @@ def brute_force(labels, definition, mask):
 
 
 def computed(labels, definition, mask, block_xyz):
-    """The partitions, put together from blocks; nothing may be read outside the volume."""
+    """Partitions, and where removed labels are, put together from blocks; nothing may be read outside the volume."""
     box = Box.of_array(labels.shape, START_XYZ)
 
     def reader(array):
@@ -60,10 +62,11 @@ def computed(labels, definition, mask, block_xyz):
         return read
 
     definition = Definition(**{**vars(definition), "mask": reader(mask)})
-    result = np.zeros(labels.shape, np.uint8)
+    result, is_removed = np.zeros(labels.shape, np.uint8), np.zeros(labels.shape, bool)
     for block in blocks(box, block_xyz):
-        result[block.slices_zyx(START_XYZ)] = partitions.partition(reader(labels), box, definition, block)
-    return result
+        here = block.slices_zyx(START_XYZ)
+        result[here], is_removed[here] = partitions.partition(reader(labels), box, definition, block)
+    return result, is_removed
 
 
 shapes = hnp.array_shapes(min_dims=3, max_dims=3, min_side=3, max_side=11)
@@ -86,7 +89,12 @@ def test_partitions_equal_the_definition_whatever_the_block_size(data):
         boxes=data.draw(st.lists(st.builds(lambda p: Box.sized(p, (2, 3, 1)), points), max_size=2)),
     )
     block_xyz = data.draw(st.tuples(*[st.integers(1, 12)] * 3))
-    assert np.array_equal(computed(labels, definition, mask, block_xyz), brute_force(labels, definition, mask))
+    found, is_removed = computed(labels, definition, mask, block_xyz)
+    assert np.array_equal(found, brute_force(labels, definition, mask))
+    valid = np.zeros(shape, bool)
+    rx, ry, rz = definition.radius_xyz
+    valid[rz : shape[0] - rz, ry : shape[1] - ry, rx : shape[2] - rx] = True
+    assert np.array_equal(is_removed, np.isin(labels, definition.removed) & (labels > 0) & valid)
 
 
 def test_windows_of_more_than_a_byte_are_counted_exactly():
@@ -94,7 +102,7 @@ def test_windows_of_more_than_a_byte_are_counted_exactly():
     labels = np.ones((40, 30, 20), np.uint64)
     definition = Definition((0.5, 1.0 - 1e-5), (7, 10, 13), np.array([], np.uint64))
     labels[20, 15, 10] = 2
-    result = computed(labels, definition, np.zeros(labels.shape), (64, 64, 64))
+    result, _ = computed(labels, definition, np.zeros(labels.shape), (64, 64, 64))
     inner = result[13:-13, 10:-10, 7:-7]
     assert result.size - (result == 255).sum() == inner.size
     # Every box holds the one voxel of object 2, so nothing is quite full; that voxel's own fraction is tiny.
@@ -104,7 +112,7 @@ def test_windows_of_more_than_a_byte_are_counted_exactly():
 
 def test_a_fraction_equal_to_a_threshold_reaches_it():
     labels = np.array([[[1, 1, 0, 1, 1]]], np.uint64)
-    result = computed(labels, Definition((2 / 3,), (1, 0, 0), np.array([], np.uint64)), labels * 0, (8, 8, 8))
+    result, _ = computed(labels, Definition((2 / 3,), (1, 0, 0), np.array([], np.uint64)), labels * 0, (8, 8, 8))
     assert result.tolist() == [[[255, 2, 0, 2, 255]]]
 
 
@@ -171,6 +179,9 @@ def test_only_listed_labels_are_trained_on(tmp_path, labels):
         result = file["partitions"][()]
     inner = np.s_[2:-2, 2:-2, 2:-2]
     assert np.array_equal(result[inner] > 0, labels[inner] == 2)
+    coordinates.run(experiment)
+    x, y, z = (read_coordinates(experiment.coordinates) - START_XYZ).T
+    assert set(labels[z, y, x]) == {0, 2}
 
 
 def test_held_out_boxes_have_no_site_within_a_field_of_view(tmp_path, labels):
@@ -182,6 +193,23 @@ def test_held_out_boxes_have_no_site_within_a_field_of_view(tmp_path, labels):
     free[2:-2, 2:-2, 2:-2] = True
     free[0 : 105 - 100 + 3, 9 - 5 - 3 : 10 - 5 + 3, 0 + 3 - 3 : 2 + 3 + 3] = False
     assert np.array_equal(result != 255, free)
+
+
+def test_held_out_sites_keep_away_from_what_training_sites_do(tmp_path, labels):
+    """A removed label, an exclusion region and a mask."""
+    held_out_xyz = [Box.of_array(labels.shape, START_XYZ).corners]
+    ball = [2, 9, 104, 3]
+    experiment_with(tmp_path, labels, held_out_xyz=held_out_xyz, min_size=0, only_labels=[1, 2], exclusion_xyzr=[ball])
+    values = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    masked = [[p + 12 for p in START_XYZ], [p + 13 for p in START_XYZ]]
+    values["masks"] = [{"kind": "box", "boxes_xyz": [masked], "closed_to": ["sites"]}]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    sites_xyz = held_out.sites(Experiment(tmp_path))
+    x, y, z = (sites_xyz - START_XYZ).T
+    assert set(labels[z, y, x]) == {0, 1, 2}
+    assert ((sites_xyz - ball[:3]) ** 2).sum(axis=1).min() > ball[3] ** 2
+    # The surroundings of a site reach two voxels from it.
+    assert np.abs(np.stack([x, y, z]) - 12).max(axis=0).min() > 2
 
 
 def test_a_held_out_box_without_labels_has_no_held_out_sites_and_that_is_said(tmp_path, labels, caplog):

@@ -14,7 +14,7 @@ from floodline.ffn.sites import write_coordinates
 from floodline.geometry import Triple, to_zyx
 from floodline.labels import held_out
 from floodline.labels.balance import Slabs, balanced_sites
-from floodline.labels.partitions import DATASET
+from floodline.labels.partitions import DATASET, EXCLUDED, REMOVED
 from floodline.manifest import write_json
 
 FILE = "coordinates-00000-of-00001.tfrecord.gz"
@@ -55,7 +55,7 @@ def run(experiment: Experiment) -> None:
 
 
 def read_partitions(path: Path, margin_xyz: Triple) -> tuple[Triple, Slabs]:
-    """The partitions without a margin on each side, to be read slab by slab.
+    """The partitions without a margin on each side, to be read slab by slab; voxels of removed labels are excluded.
 
     Returns:
         The x, y, z of the first voxel that is left, in the coordinates of the source; and the slabs.
@@ -67,13 +67,15 @@ def read_partitions(path: Path, margin_xyz: Triple) -> tuple[Triple, Slabs]:
 
     def slabs() -> Iterator[np.ndarray]:
         with h5py.File(path) as file:
-            dataset = file[DATASET]
-            depth, height, width = dataset.shape
+            partitions, is_removed = file[DATASET], file[REMOVED]
+            depth, height, width = partitions.shape
             for z in range(margin_z, depth - margin_z):
-                yield dataset[z : z + 1, margin_y : height - margin_y, margin_x : width - margin_x]
+                slab = np.s_[z : z + 1, margin_y : height - margin_y, margin_x : width - margin_x]
+                yield np.where(is_removed[slab], np.uint8(EXCLUDED), partitions[slab])
 
     try:
         with h5py.File(path) as file:
+            file[REMOVED]
             x, y, z = (int(a) + m for a, m in zip(file[DATASET].attrs["start_xyz"], margin_xyz, strict=True))
     except FileNotFoundError:
         raise FloodlineError(f"{path} does not exist: run `floodline labels` with the step partitions first.") from None

@@ -10,7 +10,7 @@ import numpy as np
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks
 from floodline.labels.balance import balanced_sites
-from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, partition, removed_labels
+from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, mask_reader, partition, removed_labels
 from floodline.segmentation.sizes import label_sizes
 from floodline.volumes.layer import Layer
 
@@ -23,7 +23,8 @@ PER_PARTITION = 1000
 def sites(experiment: Experiment) -> np.ndarray:
     """Sites (n, 3), x, y, z in the coordinates of the source, shuffled; none where nothing is held out.
 
-    A site's surroundings, in which the fraction is taken, may reach out of its box, but not out of the labels.
+    They are found as those of training are, masks and exclusion regions included. A site's surroundings, in which the
+    fraction is taken, may reach out of its box, but not out of the labels.
     """
     wanted, radius_xyz = experiment.config.sites, experiment.config.lom_radius_xyz
     found = [np.zeros((0, 3), np.int64)]
@@ -38,12 +39,20 @@ def sites(experiment: Experiment) -> np.ndarray:
         cut = blocks(around, BLOCK_XYZ)
         sizes = (label_sizes([layer.read(block)]) for block in cut)
         removed = removed_labels(({"ids": ids, "sizes": voxels} for ids, voxels in sizes), wanted)
-        definition = Definition(wanted.thresholds, radius_xyz, removed, labelled=experiment.labelled_boxes)
+        definition = Definition(
+            thresholds=wanted.thresholds,
+            radius_xyz=radius_xyz,
+            removed=removed,
+            balls_xyzr=wanted.exclusion_xyzr,
+            labelled=experiment.labelled_boxes,
+            mask=mask_reader(experiment),
+        )
         partitions = np.full(box.shape_zyx, EXCLUDED, np.uint8)
         for block in cut:
             common = block.intersection(box)
             if not common.is_empty:
-                values = partition(layer.read, around, definition, block)
+                values, is_removed = partition(layer.read, around, definition, block)
+                values[is_removed] = EXCLUDED
                 partitions[common.slices_zyx(box.start_xyz)] = values[common.slices_zyx(block.start_xyz)]
         slabs = partial(iter, partitions[:, None])
         centers_xyz, _ = balanced_sites(slabs, PER_PARTITION, experiment.rng(f"held-out sites {number}"))

@@ -29,8 +29,8 @@ from floodline.volumes.masks import decided_by, masked
 EXCLUDED = 255
 """Partition of voxels that are no sites: near the border, in an exclusion region, or near a masked voxel."""
 
-DATASET = "partitions"
-"""Name in the HDF5 file."""
+DATASET, REMOVED = "partitions", "removed"
+"""Names in the HDF5 file."""
 
 BLOCK_XYZ = (256, 256, 256)
 """Voxels that are worked on at once; the radius comes on top."""
@@ -81,7 +81,7 @@ class _Worker:
         self.box = sites_box(self.experiment)
         self.read = Layer.open(self.experiment.layer("labels")).read
         self.labelled = self.experiment.labelled_boxes
-        self.mask = _mask(self.experiment)
+        self.mask = mask_reader(self.experiment)
 
 
 def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
@@ -94,7 +94,7 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
         sizes = todo.do("sizes", {name: partial(_sizes, block) for name, block in cut.items()})
         removed = removed_labels(sizes, sites)
         results = todo.do("partitions", {name: partial(_partition, block, removed) for name, block in cut.items()})
-        found = ((block, one["partitions"]) for block, one in zip(cut.values(), results, strict=True))
+        found = zip(cut.values(), results, strict=True)
         radius_xyz = experiment.config.lom_radius_xyz
         parts = [_valid(box.intersection(one), radius_xyz) for one in experiment.labelled_boxes]
         write(experiment.partitions, box, [one for one in parts if not one.is_empty], found)
@@ -119,7 +119,8 @@ def _partition(block: Box, removed: np.ndarray, worker: _Worker) -> Arrays:
         labelled=worker.labelled,
         mask=worker.mask,
     )
-    return {"partitions": partition(worker.read, worker.box, definition, block)}
+    partitions, is_removed = partition(worker.read, worker.box, definition, block)
+    return {DATASET: partitions} | ({REMOVED: is_removed} if is_removed.any() else {})
 
 
 def sites_box(experiment: Experiment) -> Box:
@@ -144,7 +145,9 @@ def sites_box(experiment: Experiment) -> Box:
     return box
 
 
-def _mask(experiment: Experiment) -> Read | None:
+def mask_reader(experiment: Experiment) -> Read | None:
+    """Reads where masks keep training sites away; None: nowhere."""
+
     def read(box: Box) -> np.ndarray:
         found = masked(experiment, "sites", box)
         assert found is not None
@@ -166,8 +169,8 @@ def removed_labels(sizes: Iterable[Arrays], sites: config.Sites) -> np.ndarray:
     return ids[removed]
 
 
-def partition(read: Read, box: Box, definition: Definition, block: Box) -> np.ndarray:
-    """Partitions of a block of a volume.
+def partition(read: Read, box: Box, definition: Definition, block: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Partitions of a block of a volume, and where in it removed labels are.
 
     Args:
         read: reads labels inside `box`; never asked for more than the block with the radius around it.
@@ -176,13 +179,17 @@ def partition(read: Read, box: Box, definition: Definition, block: Box) -> np.nd
 
     Returns:
         uint8, z, y, x: 0 for background, else 1 + the number of thresholds that the fraction reaches, 255 where there
-        can be no site.
+            can be no site.
+        bool, z, y, x: voxels of removed labels. They are background in the partitions, as in `compute_partitions`, but
+            an object is there, which no site may teach the network, neither as an object nor as none.
     """
     result = np.full(block.shape_zyx, EXCLUDED, np.uint8)
+    is_removed = np.zeros(block.shape_zyx, bool)
     inner = block.intersection(_valid(box, definition.radius_xyz))
     if not inner.is_empty:
-        result[inner.slices_zyx(block.start_xyz)] = _partition_inner(read, inner, definition)
-    return result
+        here = inner.slices_zyx(block.start_xyz)
+        result[here], is_removed[here] = _partition_inner(read, inner, definition)
+    return result, is_removed
 
 
 def _valid(box: Box, radius_xyz: Triple) -> Box:
@@ -190,10 +197,12 @@ def _valid(box: Box, radius_xyz: Triple) -> Box:
     return box.grown(triple(-radius for radius in radius_xyz))
 
 
-def _partition_inner(read: Read, inner: Box, definition: Definition) -> np.ndarray:
+def _partition_inner(read: Read, inner: Box, definition: Definition) -> tuple[np.ndarray, np.ndarray]:
     around = inner.grown(definition.radius_xyz)
     radius_zyx = to_zyx(definition.radius_xyz)
-    counts = own_label_counts(read(around), radius_zyx, definition.removed)
+    labels = read(around)
+    counts = own_label_counts(labels, radius_zyx, definition.removed)
+    is_removed = (counts == 0) & (labels[inner.slices_zyx(around.start_xyz)] != 0)
     result = partition_of_count(definition.thresholds, radius_zyx)[counts]
     for region in definition.boxes:
         common = region.intersection(inner)
@@ -211,36 +220,43 @@ def _partition_inner(read: Read, inner: Box, definition: Definition) -> np.ndarr
         result[~is_valid] = EXCLUDED
     if definition.mask is not None:
         result[box_sums(definition.mask(around) != 0, radius_zyx) > 0] = EXCLUDED
-    return result
+    return result, is_removed
 
 
-def write(path: Path, box: Box, valid: Sequence[Box], found: Iterable[tuple[Box, np.ndarray]]) -> None:
+def write(path: Path, box: Box, valid: Sequence[Box], found: Iterable[tuple[Box, Arrays]]) -> None:
     """Write the partitions as google/ffn does: dataset `partitions`, chunked, gzip, fill value 255.
 
     Its attributes: `bounding_boxes` (n, 2, 3: start and size, x, y, z), where sites can lie; `partition_counts`
-    (2, n: values, voxels). The array starts at `start_xyz` in the coordinates of the source, as do the boxes.
+    (2, n: values, voxels). The array starts at `start_xyz` in the coordinates of the source, as do the boxes. Beside it
+    a dataset of our own, `removed`, is 1 where removed labels are.
 
     Args:
         valid: where sites can lie.
-        found: blocks that cover `box`, x fastest, and their partitions.
+        found: blocks that cover `box`, x fastest, and their partitions; with `removed` where there are any.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     counts = np.zeros(256, np.int64)
     try:
         with h5py.File(partial, "w") as file:
             chunks = tuple(min(one) for one in zip(CHUNK_ZYX, box.shape_zyx, strict=True))
-            dataset = file.create_dataset(
-                DATASET,
-                box.shape_zyx,
-                np.uint8,
-                chunks=chunks,
-                fillvalue=EXCLUDED,
-                compression="gzip",
-                compression_opts=1,
+            dataset, is_removed = (
+                file.create_dataset(
+                    name,
+                    box.shape_zyx,
+                    np.uint8,
+                    chunks=chunks,
+                    fillvalue=fill,
+                    compression="gzip",
+                    compression_opts=1,
+                )
+                for name, fill in ((DATASET, EXCLUDED), (REMOVED, 0))
             )
-            for block, values in found:
-                dataset[block.slices_zyx(box.start_xyz)] = values
+            for block, arrays in found:
+                values, here = arrays[DATASET], block.slices_zyx(box.start_xyz)
+                dataset[here] = values
                 counts += np.bincount(values.ravel(), minlength=256)
+                if REMOVED in arrays:
+                    is_removed[here] = arrays[REMOVED]
             dataset.attrs["start_xyz"] = box.start_xyz
             dataset.attrs["bounding_boxes"] = np.array([[one.start_xyz, one.size_xyz] for one in valid])
             dataset.attrs["partition_counts"] = np.array([np.flatnonzero(counts), counts[counts > 0]])

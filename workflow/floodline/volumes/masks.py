@@ -46,6 +46,7 @@ def decided_by(experiment: Experiment, *purposes: config.Purpose) -> list[Any]:
     return [
         [
             mask.model_dump(mode="json"),
+            None if isinstance(mask, config.BoxMask) else read_json(experiment.manifest("image")),
             fingerprint(mask.source) if isinstance(mask, config.VolumeMask) else None,
             hash_of_file(findings) if isinstance(mask, config.QualityMask) and findings.is_file() else None,
         ]
