@@ -193,6 +193,72 @@ def test_how_often_the_state_is_kept_changes_nothing(floodline, folder, uninterr
     assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
 
 
+def test_the_state_is_kept_between_checkpoints_when_it_is_old(folder, monkeypatch):
+    from floodline.training import run
+    from floodline.training.checkpoints import Checkpoint
+
+    kept = []
+    write = Checkpoint.write
+
+    def observed(self, values):
+        kept.append(int(values["progress"][0]))
+        write(self, values)
+
+    monkeypatch.setattr(Checkpoint, "write", observed)
+    configure(folder, training={"checkpoint_fovs": 1000})
+    run.run(Experiment(folder))
+    assert kept == [96]
+    kept.clear()
+    monkeypatch.setattr(run, "SECONDS_BETWEEN_STATES", 0)
+    shutil.rmtree(folder / "training")
+    run.run(Experiment(folder))
+    assert kept[0] == 32 and kept[-1] == 96
+
+
+def test_long_steps_are_followed_by_looks_at_the_time(folder, monkeypatch):
+    """So a job ends in time whatever a step takes."""
+    from floodline import allocation
+    from floodline.training import run
+    from floodline.training.trainer import Trainer
+
+    step, looked = Trainer.step, []
+
+    def slow(self, batch, rate):
+        time.sleep(0.2)
+        return step(self, batch, rate)
+
+    def is_ending() -> bool:
+        looked.append(time.monotonic())
+        return False
+
+    monkeypatch.setattr(Trainer, "step", slow)
+    monkeypatch.setattr(run, "SECONDS_BETWEEN_LOOKS", 0.5)
+    monkeypatch.setattr(allocation, "is_ending", is_ending)
+    configure(folder, training={"fovs": 96, "checkpoint_fovs": 1000, "held_out_patches": 0})
+    run.run(Experiment(folder))
+    # After eight steps, and then after one or two each time.
+    assert 8 <= len(looked) <= 16
+    assert np.diff(looked).max() < 1.5
+
+
+def test_the_arithmetic_of_the_first_processor_holds_to_the_end(folder, monkeypatch):
+    """One that is quick at bfloat16 begins; one that is not goes on."""
+    from floodline import allocation
+    from floodline.ffn import precision
+    from floodline.training import run
+
+    configure(folder, training={"precision": "auto"})
+    with monkeypatch.context() as first:
+        first.setattr(precision, "processor_features", lambda: {"avx512_bf16"})
+        first.setattr(allocation, "is_ending", lambda: True)
+        with pytest.raises(allocation.OutOfTime):
+            run.run(Experiment(folder))
+    monkeypatch.setattr(precision, "processor_features", set)
+    run.run(Experiment(folder))
+    assert json.loads((folder / "model/card.json").read_text())["made"]["precision"] == "bfloat16"
+    assert json.loads((folder / "training/main/metrics.json").read_text())["precision"] == "bfloat16"
+
+
 def test_examples_that_were_lost_begin_anew(floodline, folder):
     floodline("train", folder, status=EXIT_STATUS, **{END: str(time.time())})
     (file,) = (folder / "training/main/under_way").iterdir()
@@ -376,6 +442,20 @@ def test_a_choice_that_is_asked_for_after_the_training_is_made_of_what_is_left(f
     assert (folder / "model/weights.npz").read_bytes() == (uninterrupted / "model/weights.npz").read_bytes()
 
 
+def test_a_choice_that_is_asked_for_after_a_fine_tuning_knows_what_it_began_with(floodline, folder, uninterrupted):
+    network = {"weights": str(uninterrupted / "model")}
+    fine_tuning = {"fovs": 8, "checkpoint_fovs": 8, "learning_rate": {"base": 1e-9}}
+    configure(folder, network=network, training=fine_tuning)
+    floodline("train", folder)
+    selection = {"box_xyz": [[33, 0, 0], [48, 30, 30]]}
+    configure(folder, network=network, training={**fine_tuning, "selection": selection})
+    assert "resumed after 8 fields of view" in floodline("train", folder)
+    records = json.loads((folder / "training/main/metrics.json").read_text())["checkpoints"]
+    assert [(record["fovs"], record["chosen"]) for record in records] == [(0, True), (8, False)]
+    before, after = (weights.load(path / "model") for path in (uninterrupted, folder))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
 def test_where_no_checkpoint_floods_anything_the_last_one_becomes_the_model(floodline, folder, uninterrupted):
     selection = {"box_xyz": [[33, 0, 0], [48, 30, 30]], "checkpoints": 3}
     configure(folder, training={"selection": selection}, inference={"flood": {"min_segment_size": 100_000}})
@@ -415,6 +495,18 @@ def test_an_impossible_box_for_the_choice_is_one_sentence_before_training(folder
 
     with pytest.raises(FloodlineError, match=sentence):
         selection.check(Experiment(folder), Selection(box_xyz=box_xyz))
+
+
+def test_a_box_for_the_choice_without_labels_is_one_sentence(folder):
+    from floodline.config import Selection
+    from floodline.errors import FloodlineError
+    from floodline.manifest import read_json, write_json
+    from floodline.training import selection
+
+    manifest = Experiment(folder).manifest("labels")
+    write_json(manifest, {**read_json(manifest), "boxes_xyz": [[[0, 0, 0], [30, 30, 30]]]})
+    with pytest.raises(FloodlineError, match="where nothing is labelled"):
+        selection.check(Experiment(folder), Selection(box_xyz=[[33, 0, 0], [48, 30, 30]]))
 
 
 def test_the_mean_of_the_weights_becomes_the_model_where_it_is_wished(folder):
@@ -577,7 +669,7 @@ def test_a_divergence_says_what_to_do(floodline, folder):
 
 def test_a_box_without_room_for_an_example_is_named(floodline, folder):
     configure(folder, sites={"box_xyz": [[0, 0, 0], [48, 48, 12]]})
-    assert "has room for an example of 13 voxels" in floodline("train", folder, status=1)
+    assert "has room for an example of [13, 13, 13] voxels" in floodline("train", folder, status=1)
 
 
 def test_the_configuration_of_these_tests_is_valid():

@@ -409,7 +409,8 @@ def test_no_example_reaches_into_a_held_out_box_or_out_of_the_volume(tmp_path):
     held_out = [[[108, -12, 12], [115, -4, 19]], [[120, -30, 0], [200, 200, 11]]]
     experiment = experiment_of(tmp_path, np.ones(SHAPE), sites={"held_out_xyz": held_out})
     volume = opened(experiment).volumes[0]
-    forbidden = np.ones(np.array(SHAPE) + 20, bool)  # 5 on each side is the radius of the longest side of an example
+    # The examples are of 7, 11 and 11 voxels (z, y, x), and x and y may change places.
+    forbidden = np.ones(np.array(SHAPE) + 20, bool)
     start_zyx = np.array(published.START_XYZ[::-1])
     inner = forbidden[10:-10, 10:-10, 10:-10]
     inner[:] = False
@@ -419,7 +420,7 @@ def test_no_example_reaches_into_a_held_out_box_or_out_of_the_volume(tmp_path):
     allowed = {
         (z, y, x)
         for z, y, x in product(*map(range, SHAPE))
-        if not forbidden[z + 5 : z + 16, y + 5 : y + 16, x + 5 : x + 16].any()
+        if not forbidden[z + 7 : z + 14, y + 5 : y + 16, x + 5 : x + 16].any()
     }
     assert allowed == set(map(tuple, volume.sites_zyx.tolist()))
     assert 0 < len(allowed) < np.prod(SHAPE)
@@ -432,9 +433,19 @@ def test_an_example_lies_inside_of_one_labelled_box(tmp_path):
     manifest = {**_json(experiment, "labels"), "boxes_xyz": [part.corners for part in parts]}
     write_json(experiment.manifest("labels"), manifest)
     sites = opened(experiment).volumes[0].sites_zyx + np.array([z0, y0, x0])
-    examples = [Box.sized((x - 5, y - 5, z - 5), (11, 11, 11)) for z, y, x in sites.tolist()]
+    examples = [Box.sized((x - 5, y - 5, z - 3), (11, 11, 7)) for z, y, x in sites.tolist()]
     assert all(sum(part.contains(example) for part in parts) == 1 for example in examples)
-    assert len(examples) == 18 * 16 * 2 + 4 * 10 * 2
+    assert len(examples) == 18 * 16 * 6 + 4 * 10 * 6
+
+
+@pytest.mark.parametrize(
+    ("permutable", "room_xyz"),
+    [("xy", (11, 11, 7)), ("xyz", (11, 11, 11)), ("xz", (9, 11, 9)), ("", (9, 11, 7)), ("z", (9, 11, 7))],
+)
+def test_only_axes_that_change_places_share_the_longest_side(tmp_path, permutable, room_xyz):
+    experiment = experiment_of(tmp_path, np.ones(SHAPE), training={"permutable_axes": list(permutable)})
+    sites = opened(experiment, canvas=(7, 11, 9)).volumes[0].sites_zyx
+    assert (np.ptp(sites, axis=0) + 1 + np.array(room_xyz[::-1]) - 1).tolist() == list(SHAPE)
 
 
 def test_no_room_beside_the_held_out_box_is_one_sentence(tmp_path):

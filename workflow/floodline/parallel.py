@@ -38,7 +38,6 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0
     horovod: Any = None
 
     def mean(self, tensor: Any) -> Any:
@@ -52,6 +51,11 @@ class Ranks:
         if self.horovod is None:
             return values
         return self.horovod.allreduce(values, op=self.horovod.Sum).numpy()
+
+    def agree(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
+        """The first worker's values, for all; float64."""
+        own = np.array(values, np.float64)
+        return self.sum(own if self.rank == 0 else np.zeros_like(own))
 
     def share(self, variables: Sequence[Any]) -> None:
         """Give every worker the first worker's values of TensorFlow variables."""
@@ -133,7 +137,7 @@ def training_ranks() -> Ranks:
     except (ImportError, RuntimeError, ValueError) as error:
         raise FloodlineError(f"Horovod cannot connect the workers of this launcher ({error}).") from error
     check_connected(horovod.size())
-    return Ranks(horovod.rank(), horovod.size(), horovod.local_rank(), horovod)
+    return Ranks(horovod.rank(), horovod.size(), horovod)
 
 
 def _prepare(environment: MutableMapping[str, str]) -> None:

@@ -19,7 +19,7 @@ def card(
 
     Args:
         made: how the weights came to be: where they were imported from, or the scores of the training.
-        hashes: of the image and labels that were trained on, by the name of the experiment that they belong to.
+        hashes: of the images and labels that were trained on: the experiment's own by its name, others by their keys.
     """
     config = experiment.config
     description: dict[str, Any] = {

@@ -28,6 +28,7 @@ class HeldOut:
 
     Attributes:
         makers: each gives an example with an empty canvas, every time the same.
+        batch_size: of a call of the network: no more than what a step of training holds at once.
     """
 
     makers: list[Callable[[], Patch]]
@@ -51,7 +52,7 @@ class HeldOut:
             for number, site in enumerate(inside)
             if number % ranks.size == ranks.rank
         ]
-        return cls(makers, geometry, training.batch_size)
+        return cls(makers, geometry, min(training.batch_size, training.micro_batch or training.batch_size))
 
     def count(self, predict: Predict) -> Counts:
         """Go through all examples as training does, but without learning."""

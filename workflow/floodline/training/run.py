@@ -33,6 +33,7 @@ from floodline.errors import Diverged
 from floodline.experiment import MAIN, Experiment
 from floodline.ffn import weights
 from floodline.ffn.network import Weights, identity_weights, initial_weights
+from floodline.ffn.precision import Precision
 from floodline.manifest import hash_of, write_json
 from floodline.parallel import Ranks, training_ranks
 from floodline.progress import Meter
@@ -51,11 +52,16 @@ from floodline.training.volume import Volumes, identity
 
 logger = logging.getLogger("floodline")
 
-METHOD = 2
+METHOD = 3
 """Raised when the same configuration gives other weights, so that no checkpoint of before is gone on from."""
 
-STEPS_BETWEEN_LOOKS = 8
-"""Looks at the time that is left to the job; all ranks meet for one."""
+STEPS_BETWEEN_LOOKS, SECONDS_BETWEEN_LOOKS = 8, 1.0
+"""Looks at the time, at most; all ranks meet for one."""
+
+SECONDS_BETWEEN_STATES = 120.0
+"""The state is kept so often between checkpoints, too: it is what a job that is killed may lose."""
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 INITIAL_WEIGHTS = {"glorot": initial_weights, "identity": identity_weights}
 
@@ -103,15 +109,14 @@ def parameters_of(experiment: Experiment, first: Weights, workers: int) -> str:
     """Hash of all that decides the weights of a training."""
     config = experiment.config
     assert config.training is not None
-    watching = {"selection", "held_out_patches", "summary_fovs"}
+    watching = {"selection", "held_out_patches", "summary_fovs", "checkpoint_fovs"}
     return hash_of(
         {
             "method": METHOD,
             "seed": config.seed,
-            "network": config.network.model_dump(mode="json", exclude={"weights", "licence"}),
+            "network": config.network.without_weights(),
             "first_weights": hashlib.blake2b(b"".join(array.tobytes() for array in first.values())).hexdigest(),
             "training": config.training.model_dump(mode="json", exclude=watching),
-            "precision": config.training.precision,
             "volumes": identity(experiment),
             "workers": workers,
         }
@@ -158,7 +163,7 @@ class _Run:
         self.schedule = Schedule.of(training, ranks.size)
         self.step_fovs, self.total = self.schedule.step_fovs, self.schedule.total
         self.geometry = Geometry(experiment.config.network, training)
-        first = _first_weights(experiment)
+        self.first = first = _first_weights(experiment)
         self.volumes = Volumes.open(experiment, training, self.geometry.canvas, ranks)
         self.held_out = HeldOut.read(experiment, training, self.geometry, ranks)
         self.trainer = Trainer(first, experiment.config.network, training, ranks)
@@ -170,18 +175,20 @@ class _Run:
         self.log = Log(experiment.training / "log.csv")
         self.fovs = self.row_due = self.checkpoint_due = 0
         self.seconds = 0.0
-        self.began = time.monotonic()
+        self.began = self.looked = self.state_kept = time.monotonic()
         self.window, self.scoring = _Window(), deque[Future[None]]()
 
     def resume(self) -> None:
         """Go on from the latest checkpoint of the same training, if there is one; rank 0 decides for all."""
         kept = self.checkpoint.read() if self.ranks.rank == 0 else None
-        progress = self.ranks.sum(np.zeros(4) if kept is None else kept.pop("progress"))
+        progress = self.ranks.agree(np.zeros(5) if kept is None else kept.pop("progress"))
         self.fovs, self.row_due, self.checkpoint_due = map(int, progress[:3])
         self.seconds = float(progress[3])
         if self.fovs:
             self.trainer.restore(kept or {})
-            logger.info("resumed after %d fields of view", self.fovs)
+            # What `auto` means does not change on the way, even if another processor goes on.
+            self.trainer.precision = PRECISIONS[int(progress[4])]
+            logger.info("resumed after %d fields of view, in %s", self.fovs, self.trainer.precision)
         if self.ranks.rank == 0:
             self.log.resume(self.fovs)
             # A run that begins anew leaves nothing of an earlier one, not even what that one had begun with.
@@ -194,6 +201,7 @@ class _Run:
             pictures.draw(self.experiment, self.volumes, self.training, self.geometry)
         if self.fovs == 0 and self.experiment.config.network.weights is not None:
             self._score_what_it_began_with()
+        self.window = _Window()
         # Of many ranks one shows how far all are.
         lines = self._meter() if self.ranks.rank == 0 else nullcontext()
         with lines as meter, ThreadPoolExecutor(1, "examples") as executor:
@@ -209,12 +217,10 @@ class _Run:
         return meter
 
     def _score_what_it_began_with(self) -> None:
-        """Make a row, and a candidate, of the weights that are fine-tuned: it shows what that is worth."""
+        """Make a row of the weights that are fine-tuned: it shows what that is worth."""
         row: Row = {"fovs": 0.0, **self._held_out_scores()}
         if self.ranks.rank == 0:
             self.log.add(row)
-            if self.training.selection is not None:
-                self.candidates.add(0, 0.0, self.trainer.weights())
 
     def _train_on_one_size(
         self, executor: Executor, kept: Mapping[str, np.ndarray] | None, meter: Meter | None
@@ -226,7 +232,8 @@ class _Run:
         """
         geometry, end = self._stage()
         examples = self._examples(geometry, executor, kept, end)
-        self.began, steps = time.monotonic(), 0
+        self.began = self.looked = time.monotonic()
+        steps, look_after = 0, STEPS_BETWEEN_LOOKS
         while self.fovs < end:
             steps += 1
             rate = self.schedule.rate(self.fovs + self.step_fovs)
@@ -241,11 +248,13 @@ class _Run:
             if is_checkpoint:
                 self.checkpoint_due = min(self.fovs + self.training.checkpoint_fovs, end)
                 self._keep(examples, end)
-            is_time_to_look = is_checkpoint or steps % STEPS_BETWEEN_LOOKS == 0
-            if is_time_to_look and self.fovs < self.total and self._is_ending():
-                if not is_checkpoint:
+            if self.fovs < self.total and (is_checkpoint or steps >= look_after):
+                is_ending, is_old, look_after = self._look(steps)
+                steps = 0
+                if (is_ending or is_old) and not is_checkpoint:
                     self._keep(examples, end)
-                raise allocation.OutOfTime
+                if is_ending:
+                    raise allocation.OutOfTime
 
     def _examples(
         self, geometry: Geometry, executor: Executor, kept: Mapping[str, np.ndarray] | None, end: int
@@ -297,10 +306,12 @@ class _Run:
             self.under_way.write(self.fovs, examples.state() | self.window.state())
         self.ranks.wait()
         if self.ranks.rank == 0:
-            progress = np.array([self.fovs, self.row_due, self.checkpoint_due, self.seconds])
+            arithmetic = PRECISIONS.index(self.trainer.precision)
+            progress = np.array([self.fovs, self.row_due, self.checkpoint_due, self.seconds, arithmetic])
             self.checkpoint.write({**self.trainer.values(), "progress": progress})
         self.ranks.wait()
         self.under_way.forget_but(self.fovs)
+        self.state_kept = time.monotonic()
 
     def _stage(self) -> tuple[Geometry, int]:
         """Geometry of the examples that are due, and the number of fields of view after which another follows."""
@@ -311,9 +322,23 @@ class _Run:
                 return Geometry(views, self.training), end
         return self.geometry, self.total
 
-    def _is_ending(self) -> bool:
-        """Whether time is short: the first rank looks, and all stop together."""
-        return bool(self.ranks.sum(np.array([self.ranks.rank == 0 and allocation.is_ending()], np.float32))[0])
+    def _look(self, steps: int) -> tuple[bool, bool, int]:
+        """Look at the time: the first rank does, and says so to all, so that all stop together.
+
+        Args:
+            steps: that were made since the last look.
+
+        Returns:
+            Whether the job is about to end, whether the kept state is old, and how many steps to make until the next
+            look: fewer of long ones.
+        """
+        now = time.monotonic()
+        fitting = steps * SECONDS_BETWEEN_LOOKS / max(now - self.looked, 1e-9)
+        look_after = max(1, min(STEPS_BETWEEN_LOOKS, int(fitting)))
+        self.looked = now
+        is_old = now - self.state_kept > SECONDS_BETWEEN_STATES
+        is_ending, is_old, look_after = self.ranks.agree([allocation.is_ending(), is_old, look_after])
+        return bool(is_ending), bool(is_old), int(look_after)
 
     def _row(self, rate: float, with_held_out: bool) -> Row:
         """Add the row: sums and means over the ranks."""
@@ -345,9 +370,11 @@ class _Run:
         """Choose the checkpoint, and write `model/` and `metrics.json`."""
         values = self.trainer.weights()
         records: list[selection.Record] = []
-        if self.ranks.rank == 0 and self.training.selection is not None and not self.candidates.lengths():
-            # The training was over before a selection was asked for.
-            self.candidates.add(self.fovs, self.seconds, values)
+        if self.ranks.rank == 0 and self.training.selection is not None:
+            if not self.candidates.lengths():  # the training was over before a selection was asked for
+                self.candidates.add(self.fovs, self.seconds, values)
+            if self.experiment.config.network.weights is not None:
+                self.candidates.add(0, 0.0, self.first)
         self.ranks.wait()
         if self.training.selection is not None:
             values, records = selection.choose(self.experiment, self.training.selection, self.candidates, self.ranks)
@@ -361,7 +388,7 @@ class _Run:
         row = next((row for row in self.log.rows if row["fovs"] == fovs), {"fovs": fovs})
         # Without times, so that the same training gives the same bytes.
         made: dict[str, Any] = {"trained": {name: value for name, value in row.items() if name != "fovs_per_second"}}
-        made["steps"] = int(fovs) // self.step_fovs
+        made |= {"steps": int(fovs) // self.step_fovs, "precision": self.trainer.precision}
         if chosen:
             made["flood"] = {name: value for name, value in chosen.items() if name not in ("seconds", "chosen")}
         started_from = self.experiment.config.network.weights

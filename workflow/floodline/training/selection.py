@@ -35,13 +35,16 @@ def check(experiment: Experiment, selection: Selection) -> None:
     """Make sure, before hours of training, that the box can be flooded and scored.
 
     Raises:
-        FloodlineError: it reaches outside of image or labels, or is smaller than the field of view, or is trained on.
+        FloodlineError: it reaches outside of image or labels, has no labels, is smaller than the field of view, or is
+            trained on.
     """
     box = Box.of(selection.box_xyz)
     for name in ("image", "labels"):
         covered = Box.of(read_json(experiment.manifest(name))["box_xyz"])
         if not covered.contains(box):
             raise FloodlineError(f"training.selection.box_xyz is {box}: it must lie in the {name}, {covered}.")
+    if all(one.intersection(box).is_empty for one in experiment.labelled_boxes):
+        raise FloodlineError(f"training.selection.box_xyz is {box}, where nothing is labelled: it could not be scored.")
     fov_xyz = experiment.config.network.fov_xyz
     if any(size < fov for size, fov in zip(box.size_xyz, fov_xyz, strict=True)):
         raise FloodlineError(f"training.selection.box_xyz is {box}: it must hold network.fov_xyz {list(fov_xyz)}.")

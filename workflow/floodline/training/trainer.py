@@ -10,7 +10,7 @@ import numpy as np
 from floodline.config import Network, Training
 from floodline.errors import Diverged
 from floodline.ffn.network import Weights, shapes, update
-from floodline.ffn.precision import resolve
+from floodline.ffn.precision import Precision, resolve
 from floodline.ffn.runtime import tensorflow
 from floodline.parallel import Ranks
 from floodline.training.batches import Batch
@@ -37,13 +37,17 @@ class Trainer:
 
     Every worker holds the same values: they start from the first worker's, and each step applies the same averaged
     gradient. With `average_decay` there is a running mean of the weights as well (Polyak & Juditsky 1992).
+
+    Attributes:
+        precision: of the arithmetic, as the first worker's processor decides it for all; it holds from the first step.
     """
 
     def __init__(self, weights: Weights, network: Network, training: Training, ranks: Ranks) -> None:
         self.tf = tensorflow()
         self.network, self.training, self.ranks = network, training, ranks
         self.shapes = shapes(network)
-        self.precision = resolve(training.precision)
+        is_bfloat16 = ranks.agree([resolve(training.precision) == "bfloat16"])[0]
+        self.precision: Precision = "bfloat16" if is_bfloat16 else "float32"
         flat = np.concatenate([weights[name].ravel() for name in self.shapes])
         self.rule = RULES[training.optimiser.kind]
         self.state = {

@@ -20,7 +20,7 @@ from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.sites import read_coordinates
-from floodline.geometry import Box, Triple, blocks, triple
+from floodline.geometry import Box, Triple, blocks, to_xyz, triple
 from floodline.manifest import read_json
 from floodline.parallel import Ranks
 from floodline.training.scale import Scale
@@ -50,15 +50,17 @@ class _Wanted:
     """A volume that the configuration names."""
 
     experiment: Experiment
+    name: str
     box: Box
     scale: Scale
     weight: float
 
     @classmethod
-    def of(cls, experiment: Experiment, weight: float, voxel_size_nm_xyz: Sequence[float] | None) -> _Wanted:
+    def of(cls, experiment: Experiment, name: str, weight: float, voxel_size_nm_xyz: Sequence[float] | None) -> _Wanted:
         """The labelled part of an experiment's image that its configuration trains on.
 
         Args:
+            name: what to call it, unlike any other.
             voxel_size_nm_xyz: to bring it to; None: as it is.
         """
         image = Box.of(read_json(experiment.manifest("image"))["box_xyz"])
@@ -66,13 +68,16 @@ class _Wanted:
         if experiment.config.sites.box_xyz is not None:
             box = box.intersection(Box.of(experiment.config.sites.box_xyz))
         own = read_json(experiment.manifest("image"))["voxel_size_nm_xyz"]
-        return cls(experiment, box, Scale.between(own, voxel_size_nm_xyz or own), weight)
+        return cls(experiment, name, box, Scale.between(own, voxel_size_nm_xyz or own), weight)
 
     def files(self, folder: Path, number: int) -> tuple[Path, Path]:
         return folder / f"{number}-image.npy", folder / f"{number}-labels.npy"
 
-    def read(self, folder: Path, number: int, canvas_zyx: Triple) -> TrainingVolume:
+    def read(self, folder: Path, number: int, room_zyx: Triple) -> TrainingVolume:
         """Map the files that `write_files` has written.
+
+        Args:
+            room_zyx: that an example needs around its site.
 
         Raises:
             FloodlineError: this rank does not see them, or no site has room for a whole example around it.
@@ -84,13 +89,12 @@ class _Wanted:
                 f"{folder} cannot be read ({error.strerror or error}): all nodes must share the experiment's folder."
             ) from None
         mean, stddev = self.experiment.normalisation()
-        return TrainingVolume(image, labels, self._sites_zyx(canvas_zyx), mean, stddev, self.weight)
+        return TrainingVolume(image, labels, self._sites_zyx(room_zyx), mean, stddev, self.weight)
 
-    def _sites_zyx(self, canvas_zyx: Triple) -> np.ndarray:
+    def _sites_zyx(self, room_zyx: Triple) -> np.ndarray:
         """Sites around which a whole example lies in one labelled box and outside of every held-out box."""
         sites_xyz = self.scale.places(read_coordinates(self.experiment.coordinates) - np.array(self.box.start_xyz))
-        # Augmentation may turn any side of an example along any axis, so the longest one needs room everywhere.
-        radius = max(canvas_zyx) // 2
+        radius = np.array(to_xyz(room_zyx)) // 2
         origin, factors = np.array(self.box.start_xyz), np.array(self.scale.factors_xyz)
         whole = np.zeros(len(sites_xyz), bool)
         for labelled in self.experiment.labelled_boxes:
@@ -105,9 +109,9 @@ class _Wanted:
             whole &= ~np.all((sites_xyz >= low) & (sites_xyz < high), axis=1)
         if not whole.any():
             raise FloodlineError(
-                f"no training site in {self.experiment.coordinates} has room for an example of {max(canvas_zyx)} "
-                f"voxels (network.fov_xyz + 2 * deltas_xyz * training.fov_moves) inside {self.box} and outside of "
-                "sites.held_out_xyz: train on a larger box."
+                f"no training site in {self.experiment.coordinates} has room for an example of "
+                f"{list(to_xyz(room_zyx))} voxels (network.fov_xyz + 2 * deltas_xyz * training.fov_moves) inside "
+                f"{self.box} and outside of sites.held_out_xyz: train on a larger box."
             )
         return np.ascontiguousarray(sites_xyz[whole][:, ::-1])
 
@@ -149,7 +153,7 @@ class Volumes:
     """All volumes of a training.
 
     Attributes:
-        hashes: of their contents, by the folder of the experiment; known to the first rank only.
+        hashes: of their contents, the experiment's own by its name, others by their keys; known to the first rank only.
     """
 
     def __init__(self, volumes: list[TrainingVolume], hashes: dict[str, str], folder: Path) -> None:
@@ -171,9 +175,10 @@ class Volumes:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             for number, one in enumerate(wanted):
-                hashes[one.experiment.config.name] = one.write_files(folder, number)
+                hashes[one.name] = one.write_files(folder, number)
         ranks.wait()
-        return cls([one.read(folder, number, canvas_zyx) for number, one in enumerate(wanted)], hashes, folder)
+        room_zyx = _room(canvas_zyx, training.permutable_axes)
+        return cls([one.read(folder, number, room_zyx) for number, one in enumerate(wanted)], hashes, folder)
 
     def draw(self, rng: np.random.Generator) -> tuple[TrainingVolume, Triple]:
         """A volume, in proportion to its weight, and one of its sites (z, y, x)."""
@@ -187,11 +192,22 @@ class Volumes:
 
 def _wanted(experiment: Experiment, training: config.Training) -> list[_Wanted]:
     voxel_size = read_json(experiment.manifest("image"))["voxel_size_nm_xyz"]
-    own = _Wanted.of(experiment, 1.0, None)
+    own = _Wanted.of(experiment, experiment.config.name, 1.0, None)
     return [own] + [
-        _Wanted.of(Experiment(Path(other.experiment)), other.weight, voxel_size if other.resample else None)
-        for other in training.volumes
+        _Wanted.of(
+            Experiment(Path(other.experiment)),
+            f"training.volumes[{number}]",
+            other.weight,
+            voxel_size if other.resample else None,
+        )
+        for number, other in enumerate(training.volumes)
     ]
+
+
+def _room(canvas_zyx: Triple, permutable: Sequence[str]) -> Triple:
+    """What an example needs however it is turned: augmentation may lay any permuted side along any permuted axis."""
+    longest = max((size for size, axis in zip(canvas_zyx, "zyx", strict=True) if axis in permutable), default=0)
+    return triple(longest if axis in permutable else size for size, axis in zip(canvas_zyx, "zyx", strict=True))
 
 
 def identity(experiment: Experiment) -> dict[str, object]:
