@@ -174,6 +174,22 @@ def test_objects_are_filled_to_their_borders_and_get_ids_in_the_order_of_their_s
     assert (canvas.qprob[expected > 0] > 0).all()
 
 
+@pytest.mark.parametrize("policy", get_args(FloodPolicy))
+def test_a_network_that_does_not_move_sees_its_seed_all_the_same(policy):
+    """A field of view as large as the sub-volume: the seed alone is certain, but nothing around it was seen."""
+    image = np.full((9, 9, 9), 255, np.uint8)
+    options = Flood(policy=policy, min_segment_size=10)
+    canvas = Canvas(image, 128, 1, (9, 9, 9), options)
+    floods = Floods(canvas, options, (0, 0, 0), [(4, 4, 4)])
+    drive([floods.flood_all()], box_network)
+    assert [segment.voxels for segment in floods.segments] == [729]
+
+
+def test_thresholds_by_which_no_flood_would_begin_are_refused():
+    with pytest.raises(ValueError, match=r"init_activation 0\.8 is less than move_threshold 0\.9"):
+        Flood(init_activation=0.8)
+
+
 def test_small_objects_and_weak_seeds_leave_a_mark_and_no_object():
     image = two_boxes()
     canvas, floods = flood(image, [(10, 10, 15), (10, 10, 30)], min_segment_size=10**6)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,8 @@ from floodline.ffn.runtimes import arithmetic_of, inference_network
 from floodline.geometry import Box
 from floodline.inference import run, under_way
 from floodline.inference.parameters import parameters_of
-from floodline.manifest import read_block, read_json
+from floodline.manifest import read_block, read_json, write_json
+from floodline.parallel import LAUNCHER_ENVIRONMENT
 from floodline.progress import Meter
 from floodline.volumes.layer import Layer
 
@@ -169,6 +173,40 @@ def test_what_cannot_be_flooded_is_said(tmp_path, shard, fov, sentence):
         run.run(Experiment(experiment.folder), shard, 1)
 
 
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        ({"policy": "points", "path": "none.csv"}, r"none\.csv does not exist: inference.seeds takes points from it"),
+        ({"policy": "invert_origins", "experiment": "none"}, r"none/inference/manifest\.json is missing"),
+        ({"policy": "invert_origins", "experiment": "other"}, "is not there: invert_origins needs an experiment with"),
+    ],
+)
+def test_what_a_later_seed_policy_lacks_is_said_before_any_flood(tmp_path, monkeypatch, second, sentence):
+    other = small_floods.make(tmp_path / "other")
+    write_json(other.manifest("inference"), {"parameters": "p"})
+    experiment = small_floods.make(tmp_path / "one", seeds=[{"policy": "peaks"}, second])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FloodlineError, match=sentence):
+        run.run(experiment, 0, 1)
+    assert not list(experiment.inference.glob("blocks/*"))
+
+
+def test_ranks_flood_all_shards_and_one_of_them_writes_the_manifest(tmp_path):
+    experiment = small_floods.make(tmp_path / "one", 4, shards=3)
+    run.run(experiment, None, 1)
+    run.finish(experiment)
+    several = small_floods.make(tmp_path / "two", 4, shards=3)
+    programs = Path(sys.executable).parent
+    command = [programs / "mpirun", "-n", "2", programs / "floodline", "infer", several.folder]
+    environment = {**os.environ, **LAUNCHER_ENVIRONMENT, "TF_NUM_INTRAOP_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.read_bytes() for path in map(several.block, several.subvolumes)] == [
+        path.read_bytes() for path in map(experiment.block, experiment.subvolumes)
+    ]
+    assert len(read_json(several.manifest("inference"))["blocks"]) == 4
+
+
 def test_when_the_job_s_time_is_over_every_sub_volume_under_way_is_kept(tmp_path, monkeypatch):
     experiment = small_floods.make(tmp_path, 3)
     run.run(experiment, 0, 1)
@@ -193,7 +231,10 @@ def test_what_a_shard_needs_is_said_before_and_how_far_it_is_after(tmp_path, cap
     said = [record.message for record in caplog.records]
     assert "shard 0: 2 sub-volumes of up to 1.38e+04 voxels; each worker needs 0.000415 GB for them" in said[0]
     masks = [{"kind": "border", "closed_to": ["seeds"]}, {"kind": "border", "closed_to": ["floods"]}]
-    assert run.bytes_a_voxel(change(experiment, masks=masks).config) == 12
+    assert run.bytes_a_voxel(change(experiment, masks=masks)) == 12
+    about = read_json(experiment.manifest("image"))
+    write_json(experiment.manifest("image"), {**about, "dtype": "uint16"})
+    assert run.bytes_a_voxel(experiment) == 11
     segmented = sum(block["sizes"].sum() for block in map(read_block, map(experiment.block, experiment.subvolumes)))
     assert re.fullmatch(
         rf"infer: 2 of 2 sub-volumes, .* left, {re.escape(f'{segmented:.3g}')} voxels covered, .* FOV/s", said[-1]
@@ -337,6 +378,16 @@ def test_all_processors_flood_in_the_arithmetic_of_the_first(tmp_path, monkeypat
     assert parameters_of(explicit) != begun
 
 
+@pytest.mark.parametrize(("key", "value"), [("licence", "CC0-1.0"), ("weights", "somewhere else")])
+def test_where_the_weights_are_from_decides_no_block(tmp_path, key, value):
+    experiment = small_floods.make(tmp_path)
+    before = parameters_of(experiment)
+    values = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    values["network"][key] = value
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert parameters_of(Experiment(tmp_path)) == before
+
+
 def test_everything_that_decides_the_result_is_in_the_hash_and_nothing_else(tmp_path):
     experiment = small_floods.make(tmp_path)
     points, mask = tmp_path / "points.csv", tmp_path / "mask.h5"
@@ -440,6 +491,14 @@ def test_an_initial_segmentation_that_does_not_cover_the_image_is_one_sentence(t
     with h5py.File(tmp_path / "initial.h5", "w") as file:
         file["ids"] = np.zeros((5, 5, 5), np.uint8)
     with pytest.raises(FloodlineError, match=r"inference.initial_segmentation covers .* does not hold all of x 5..35"):
+        flood_with(fill_bright, experiment, experiment.subvolumes[0], "p")
+
+
+def test_a_negative_label_of_an_initial_segmentation_is_one_sentence(tmp_path):
+    experiment = with_initial(tmp_path, np.zeros((12, 12, 30), np.uint64))
+    with h5py.File(tmp_path / "initial.h5", "w") as file:
+        file["ids"] = np.full((19, 18, 35), -1, np.int32)
+    with pytest.raises(FloodlineError, match="the labels hold the negative number -1"):
         flood_with(fill_bright, experiment, experiment.subvolumes[0], "p")
 
 

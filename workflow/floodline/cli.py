@@ -246,12 +246,12 @@ def infer(
         from floodline.inference import example as examples
 
         return examples.run(experiment)
+    from floodline import pool
     from floodline.inference import run
 
     if not finish:
-        for one in range(experiment.config.inference.shards) if shard is None else [shard]:
-            run.run(experiment, one, workers, batch)
-    if finish or shard is None:
+        run.run(experiment, shard, workers, batch)
+    if (finish or shard is None) and pool.is_leader():
         run.finish(experiment)
     return None
 

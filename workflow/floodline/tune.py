@@ -150,7 +150,7 @@ def _numbers(best: Measurement, subject: Subject, cores: int) -> dict[str, Any]:
         "precision": choice.precision,
         "batch": choice.batch,
         "workers": choice.processes,
-        "network": subject.network.model_dump(mode="json", exclude={"weights"}),
+        "network": subject.network.without_weights(),
     }
 
 

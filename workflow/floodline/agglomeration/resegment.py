@@ -128,7 +128,7 @@ def _parameters(experiment: Experiment) -> str:
             "supervoxels": hash_of_file(experiment.beside("supervoxels") / "pieces.parquet"),
             "resegmentation": _wanted(experiment).model_dump(mode="json", exclude={"undecided", "min_voxels"}),
             "flood": config.inference.flood.model_dump(mode="json"),
-            "network": config.network.model_dump(mode="json", exclude={"weights"}),
+            "network": config.network.without_weights(),
             "weights": hash_of_file(experiment.model / "weights.npz"),
             "runtime": config.inference.runtime,
             "precision": arithmetic_of(experiment),

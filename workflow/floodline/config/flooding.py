@@ -52,6 +52,15 @@ class Flood(Model):
         0.1,
     )
 
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        if self.init_activation < self.move_threshold:
+            raise ValueError(
+                f"init_activation {self.init_activation} is less than move_threshold {self.move_threshold}: no flood "
+                "would take its first step"
+            )
+        return self
+
 
 class _Seeds(Model):
     reversed: bool = key("Whether the seeds come in reverse order.", False)
@@ -182,7 +191,9 @@ class Inference(Model):
     )
     shift_mask: ShiftMask | None = key("Misaligned places to keep away from; null: none.", None)
     initial_segmentation: Source | None = key(
-        "Objects to keep, in the image source's coordinates: floods fill the space between them; null: none.", None
+        "Objects to keep, in the image source's coordinates: floods fill the space between them, and their pieces in "
+        "the sub-volumes are assembled as those of floods are; null: none.",
+        None,
     )
     reference_histogram: str | None = key(
         "A .npy or .json file with as many numbers as there are grey values: how often each occurs in the reference, "

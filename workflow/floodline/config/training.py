@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod, sqrt
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,10 @@ class Network(FieldOfView):
         None,
     )
     licence: str | None = key("Under which the weights may be used, for their card; null: it is not said.", None)
+
+    def without_weights(self) -> dict[str, Any]:
+        """All but where the weights are from and under which licence: what decides the logits, with their values."""
+        return self.model_dump(mode="json", exclude={"weights", "licence"})
 
 
 class Sites(Model):

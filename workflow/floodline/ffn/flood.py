@@ -165,7 +165,7 @@ class Floods:
                 self.counts["moves_masked"] += 1
                 frontier.queue.popleft()
                 continue
-            if self.is_efficient and self._is_settled(position):
+            if self.is_efficient and flood.calls and self._is_settled(position):
                 self.counts["moves_settled"] += 1
                 frontier.queue.popleft()
                 frontier.visit(position, canvas.network_input(position)[1], canvas.move)

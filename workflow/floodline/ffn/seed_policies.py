@@ -76,6 +76,25 @@ def find_seeds(policy: config.Seeds, ground: Ground, fov_xyz: Sequence[int]) -> 
     return seeds[::-1] if policy.reversed else seeds
 
 
+def check_sources(policies: Sequence[config.Seeds], boxes: Sequence[Box]) -> None:
+    """Look at what policies take seeds from before any flood: the turn of a later one may come after hours.
+
+    Args:
+        boxes: the sub-volumes that are going to be flooded.
+
+    Raises:
+        FloodlineError: a file or an experiment is missing or is not what it should be.
+    """
+    for policy in policies:
+        if isinstance(policy, config.PointsSeeds):
+            read_points(Path(policy.path))
+        if isinstance(policy, config.InvertOriginsSeeds):
+            earlier = Experiment(Path(policy.experiment))
+            read_json(earlier.manifest("inference"))
+            for box in boxes:
+                _must_be_there(earlier.block(box))
+
+
 def peaks_2d(ground: Ground, min_distance: int, min_edge_distance: float) -> np.ndarray:
     """Centres of the regions between the edges of each slice, slice by slice."""
     import edt
@@ -183,11 +202,19 @@ def origins_of(experiment: Experiment, box: Box) -> np.ndarray:
     Raises:
         FloodlineError: it was not flooded, or the experiment has other sub-volumes.
     """
-    path = experiment.block(box)
-    block = read_block(path, read_json(experiment.manifest("inference"))["parameters"])
+    parameters, path = read_json(experiment.manifest("inference"))["parameters"], experiment.block(box)
+    _must_be_there(path)
+    block = read_block(path, parameters)
     if block is None:
-        raise FloodlineError(f"{path} is not there: invert_origins needs an experiment with the same sub-volumes.")
+        raise FloodlineError(
+            f"{path} was made with other parameters than its experiment's inference/manifest.json says."
+        )
     return block["origins"]
+
+
+def _must_be_there(block: Path) -> None:
+    if not block.is_file():
+        raise FloodlineError(f"{block} is not there: invert_origins needs an experiment with the same sub-volumes.")
 
 
 def invert(origins: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def parameters_of(experiment: Experiment) -> str:
             "inference": wanted.model_dump(mode="json", exclude={"shards", "precision", "checkpoint_seconds"}),
             "masks": [mask.model_dump(mode="json") for mask in files.masks_for(experiment.config, "seeds", "floods")],
             "precision": arithmetic_of(experiment),
-            "network": experiment.config.network.model_dump(mode="json", exclude={"weights"}),
+            "network": experiment.config.network.without_weights(),
             "weights": hash_of_file(weights),
             "normalisation": experiment.normalisation(),
             "image": read_json(experiment.manifest("image")),

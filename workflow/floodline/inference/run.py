@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from floodline import pool
-from floodline.config import Config
 from floodline.config.files import masks_for
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.flood import Flooding, Predict, drive
 from floodline.ffn.runtimes import network_of
+from floodline.ffn.seed_policies import check_sources
 from floodline.geometry import Box
 from floodline.inference.parameters import parameters_of
 from floodline.inference.subvolume import flood_subvolume, forget_passes
@@ -40,15 +40,17 @@ Task = tuple[list[Box], str]
 BATCHES_A_TASK = 4
 """Sub-volumes of a task at most, for each place in a batch: more keep batches full for longer, fewer end sooner."""
 
-BYTES_A_VOXEL = 10
-"""Of a sub-volume under way, at most: image 1, prediction 4, ids 4 (2 while they fit), probabilities 1. See Canvas."""
+BYTES_A_VOXEL = 9
+"""Of a sub-volume under way, at most: prediction 4, ids 4 (2 while they fit), probabilities 1; see Canvas."""
+INITIAL_BYTES_A_VOXEL = 8
+"""More of them while an initial segmentation is numbered: its labels 8, their numbers in two widths up to 8."""
 
 
-def run(experiment: Experiment, shard: int, workers: int, batch: int = 1) -> None:
-    """Flood the sub-volumes of one shard that are not done yet, on the ranks of the launcher or on local processes.
+def run(experiment: Experiment, shard: int | None, workers: int, batch: int = 1) -> None:
+    """Flood the sub-volumes that are not done yet, on the ranks of the launcher or on local processes.
 
     Args:
-        shard: which of the `inference.shards` parts, from 0.
+        shard: which of the `inference.shards` parts, from 0; None: all, one after the other.
         workers: processes that flood side by side where there is no launcher; the cores are divided between them.
         batch: sub-volumes that a worker floods side by side, each call of its network serving all of them.
 
@@ -57,7 +59,7 @@ def run(experiment: Experiment, shard: int, workers: int, batch: int = 1) -> Non
         OutOfTime: the scheduler is about to end the job; finished sub-volumes and checkpoints of the others are kept.
     """
     shards, fov_xyz = experiment.config.inference.shards, experiment.config.network.fov_xyz
-    if not 0 <= shard < shards:
+    if shard is not None and not 0 <= shard < shards:
         raise FloodlineError(f"there is no shard {shard}: inference.shards is {shards}, and the first one is 0.")
     image = experiment.image_box
     if any(size < fov for size, fov in zip(image.size_xyz, fov_xyz, strict=True)):
@@ -65,12 +67,17 @@ def run(experiment: Experiment, shard: int, workers: int, batch: int = 1) -> Non
             f"the image {image} is smaller than the field of view, network.fov_xyz {list(fov_xyz)}: nothing can be "
             "flooded in it."
         )
-    boxes = experiment.subvolumes[shard::shards]
-    workers = pool.size(max(1, min(workers, len(boxes))))
+    of_shards = {one: experiment.subvolumes[one::shards] for one in (range(shards) if shard is None else [shard])}
+    workers = pool.size(max(1, min(workers, max(map(len, of_shards.values())))))
     crew = pool.Crew(partial(_Worker, experiment.folder, batch), _flood_boxes)
-    # Enough tasks for all workers.
-    a_task = 1 if batch == 1 else max(1, min(batch * BATCHES_A_TASK, ceil(len(boxes) / workers)))
-    pool.run(crew, partial(_lead, experiment, shard, boxes, batch, a_task), workers)
+
+    def lead(hand_out: pool.HandOut[Task, Done]) -> None:
+        for one, boxes in of_shards.items():
+            # Enough tasks for all workers.
+            a_task = 1 if batch == 1 else max(1, min(batch * BATCHES_A_TASK, ceil(len(boxes) / workers)))
+            _lead(experiment, one, boxes, batch, a_task, hand_out)
+
+    pool.run(crew, lead, workers)
 
 
 def _lead(
@@ -81,7 +88,9 @@ def _lead(
     a_task: int,
     hand_out: pool.HandOut[Task, Done],
 ) -> None:
+    """Flood the sub-volumes of one shard."""
     parameters = parameters_of(experiment)
+    check_sources(experiment.config.inference.seeds, boxes)
     marker = experiment.shard(shard)
     marker.unlink(missing_ok=True)
     longest_first = _longest_first(experiment, boxes)
@@ -89,7 +98,7 @@ def _lead(
     voxels = max(box.voxels for box in boxes) if boxes else 0
     logger.info(
         "shard %d: %d sub-volumes of up to %.3g voxels; each worker needs %.3g GB for them, beside its network",
-        shard, len(boxes), voxels, _at_once(batch) * bytes_a_voxel(experiment.config) * voxels / 1e9,
+        shard, len(boxes), voxels, _at_once(batch) * bytes_a_voxel(experiment) * voxels / 1e9,
     )  # fmt: skip
     covered = 0
     notes: dict[tuple[Box, int], Note] = {}
@@ -127,11 +136,14 @@ def _at_once(batch: int) -> int:
     return batch + (batch > 1)
 
 
-def bytes_a_voxel(config: Config) -> int:
-    """Memory of a sub-volume under way: what every flood holds, one byte for each mask, and the initial objects."""
+def bytes_a_voxel(experiment: Experiment) -> int:
+    """Memory of a sub-volume under way: image, what every flood holds, a byte for each mask, and initial objects."""
+    config = experiment.config
+    image = np.dtype(read_json(experiment.manifest("image"))["dtype"]).itemsize
     closed = bool(masks_for(config, "floods")) or config.inference.shift_mask is not None
     seedless = bool(masks_for(config, "seeds"))
-    return BYTES_A_VOXEL + closed + seedless + 4 * (config.inference.initial_segmentation is not None)
+    initial = INITIAL_BYTES_A_VOXEL * (config.inference.initial_segmentation is not None)
+    return image + BYTES_A_VOXEL + closed + seedless + initial
 
 
 def _longest_first(experiment: Experiment, boxes: list[Box]) -> list[Box]:

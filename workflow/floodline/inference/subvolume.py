@@ -32,6 +32,7 @@ from floodline.inference.result import Result
 from floodline.inference.under_way import UnderWay
 from floodline.manifest import DamagedBlock, hash_of, read_block, write_block
 from floodline.segmentation.relabel import compact
+from floodline.volumes.arrays import as_labels
 from floodline.volumes.layer import Layer
 from floodline.volumes.scaled import read_scaled
 from floodline.volumes.sources import open_source
@@ -118,8 +119,8 @@ def _initial_segmentation(experiment: Experiment, box: Box) -> tuple[np.ndarray 
     if source is None:
         return None, np.zeros(0, np.uint64)
     volume = open_source(source, experiment.config.seed, "labels")
-    numbers, ids = compact(read_scaled(volume, (1, 1, 1), box, "inference.initial_segmentation"))
-    return numbers, ids[1:].astype(np.uint64)
+    numbers, ids = compact(as_labels(read_scaled(volume, (1, 1, 1), box, "inference.initial_segmentation")))
+    return numbers, ids[1:]
 
 
 def flood_subvolume(experiment: Experiment, box: Box, parameters: str) -> Flooding[Result]:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from floodline.experiment import Experiment
+from floodline.ffn.runtimes import arithmetic_of
 from floodline.geometry import Box
 from floodline.manifest import read_block, read_json
 from floodline.publishing import page, slices
@@ -31,7 +32,7 @@ def flooding_section(experiment: Experiment) -> str:
             f"{page.number(len(blocks))} overlapping sub-volumes were flooded with {page.number(calls)} network calls, "
             f"{1000 * calls / voxels:.2f} per thousand voxels, and gave {page.number(segments)} segments. With a field "
             f"of view of {page.product(network.fov_xyz)} voxels and depth {network.depth}, by the policy "
-            f"{wanted.flood.policy} and in {wanted.precision} precision, a worker made "
+            f"{wanted.flood.policy} and in {arithmetic_of(experiment)}, a sub-volume got "
             f"{'an unknown number of' if rate is None else f'{rate:.1f}'} calls a second."
         ),
         _strip(experiment),

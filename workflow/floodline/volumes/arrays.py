@@ -51,7 +51,7 @@ def as_labels(array: np.ndarray) -> np.ndarray:
     """
     if array.dtype.kind == "i" and array.min() < 0:
         raise FloodlineError(f"the labels hold the negative number {array.min()}: 0 means not labelled.")
-    return array.astype(np.uint64)
+    return array.astype(np.uint64, copy=False)
 
 
 def or_sentence(read: Callable[[], T], name: str) -> T:
