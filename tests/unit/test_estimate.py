@@ -14,6 +14,8 @@ from floodline import estimate
 from floodline.errors import FloodlineError
 from floodline.estimate import Given, Stage
 from floodline.experiment import Experiment
+from floodline.ffn import rate
+from floodline.ffn.precision import of_inference
 from floodline.geometry import Box, tile
 from floodline.manifest import write_block, write_json, write_text
 
@@ -28,9 +30,10 @@ def experiment_of(folder: Path, **values: object) -> Experiment:
     return Experiment(folder)
 
 
-def tuned(folder: Path, experiment: Experiment) -> None:
-    network = experiment.config.network.model_dump(mode="json", exclude={"weights"})
-    write_json(folder / "tune.json", {"fov_per_second": RATES, "cores": 2, "network": network})
+def tuned(folder: Path, experiment: Experiment, runtime: str = "tensorflow") -> None:
+    way = {"runtime": runtime, "precision": of_inference(experiment.config.inference)}
+    network = experiment.config.network.without_weights()
+    write_json(folder / "tune.json", {"fov_per_second": RATES, "cores": 2, "network": network, **way})
 
 
 def stage(experiment: Experiment, rule: str, calls: float = 0.001) -> Stage:
@@ -100,6 +103,39 @@ def test_calls_are_those_of_the_sub_volumes_that_are_there(tmp_path):
         arrays = {"segmentation": np.zeros((10, 10, 10), np.int32), "count_names": np.array(["network_calls"])}
         write_block(experiment.inference / "blocks" / f"{number}.block", "x", {**arrays, "counts": np.array([calls])})
     assert estimate.calls_per_voxel(experiment) == (0.04, "as in the sub-volumes that are flooded already")
+
+
+def test_a_consensus_takes_two_passes_and_blocks_hold_the_calls_of_both(tmp_path):
+    experiment = experiment_of(tmp_path, inference={"consensus": "split"})
+    published, _ = estimate.calls_per_voxel(experiment)
+    assert published == pytest.approx(2 * estimate.CALLS["efficient"] / 8**3)
+    arrays = {"segmentation": np.zeros((10, 10, 10), np.int32), "count_names": np.array(["network_calls"])}
+    write_block(experiment.inference / "blocks" / "0.block", "x", {**arrays, "counts": np.array([30])})
+    calls, _ = estimate.calls_per_voxel(experiment)
+    in_a_subvolume = 0.03 * 256 * 256 * 200
+    assert stage(experiment, "flood", calls).core_seconds == pytest.approx(in_a_subvolume / RATES["inference"])
+
+
+def test_every_rank_makes_the_steps_of_a_training_that_is_given_in_steps(tmp_path):
+    train = stage(experiment_of(tmp_path, training={"steps": 1000, "batch_size": 4}), "train_network")
+    line = estimate.line(train, Given(nodes=1, ranks=5, cores=1.0, minutes=None, queue="", limits=""))
+    assert line.seconds == pytest.approx(1000 * 4 / RATES["training"] + estimate.STARTING_SECONDS)
+
+
+def test_labels_are_ingested_for_scores_alone_too(tmp_path):
+    experiment = experiment_of(tmp_path, training=None, network={"weights": "none"})
+    rules = [one.rule for one in estimate.stages(experiment, RATES, 0.001)]
+    assert "ingest_labels" in rules and "metrics" in rules and "partitions" not in rules
+
+
+def test_a_rate_of_another_runtime_is_not_taken(tmp_path, monkeypatch):
+    experiment = experiment_of(tmp_path)
+    monkeypatch.setattr(rate, "inference", lambda config: 12.0)
+    monkeypatch.setattr(estimate.os, "sched_getaffinity", lambda _: range(4))
+    tuned(tmp_path, experiment)
+    assert estimate.rates_of(experiment) == {"inference": 5.0, "training": 2.0}
+    tuned(tmp_path, experiment, "openvino")
+    assert estimate.rates_of(experiment) == {"inference": 3.0, "training": 2.0}
 
 
 def test_a_profile_says_how_many_cores_a_rank_has():

@@ -117,6 +117,8 @@ class Stage:
     written: float
     """Bytes, of all jobs."""
     on_ranks: bool = True
+    each_rank: bool = False
+    """Whether every rank has all these tasks, as in a training whose length is given in steps."""
     workers: int | None = None
     """Of a study's cell; None: as many ranks as the profile gives."""
 
@@ -182,15 +184,18 @@ def rates_of(experiment: Experiment) -> dict[str, float]:
         FloodlineError: the file is not of this network.
     """
     from floodline.ffn import rate
+    from floodline.ffn.precision import of_inference
 
     config, tuned = experiment.config, experiment.folder / TUNED
-    rates: dict[str, float] = {}
+    inference, rates = config.inference, dict[str, float]()
     if tuned.is_file():
         numbers = read_json(tuned)
-        network = config.network.model_dump(mode="json", exclude={"weights"})
+        network = config.network.without_weights()
         if numbers.get("network") != network:
             raise FloodlineError(f"{tuned} was measured with another network: run `floodline tune` with this one.")
         rates = {name: value / numbers["cores"] for name, value in numbers["fov_per_second"].items()}
+        if (numbers.get("runtime"), numbers.get("precision")) != (inference.runtime, of_inference(inference)):
+            rates.pop("inference", None)  # of another way to compute than this experiment's
     cores = len(os.sched_getaffinity(0))
     if "inference" not in rates:
         rates["inference"] = rate.inference(config) / cores
@@ -200,7 +205,7 @@ def rates_of(experiment: Experiment) -> dict[str, float]:
 
 
 def calls_per_voxel(experiment: Experiment) -> tuple[float, str]:
-    """Network calls for each voxel of a sub-volume, and where the number is from."""
+    """Network calls for each voxel of a sub-volume, of both passes if there are two, and where the number is from."""
     calls = voxels = 0
     for path in islice(sorted((experiment.inference / "blocks").glob("*.block")), MEASURED_BLOCKS):
         block = read_block(path)
@@ -210,7 +215,8 @@ def calls_per_voxel(experiment: Experiment) -> tuple[float, str]:
     if voxels:
         return calls / voxels, "as in the sub-volumes that are flooded already"
     config = experiment.config
-    expected = CALLS[config.inference.flood.policy] / max(1, prod(config.network.deltas_xyz))
+    passes = 1 if config.inference.consensus is None else 2
+    expected = passes * CALLS[config.inference.flood.policy] / max(1, prod(config.network.deltas_xyz))
     return expected, "as in the published FIB-25 run: flood a few sub-volumes, and estimate again"
 
 
@@ -227,11 +233,16 @@ def stages(experiment: Experiment, rates: Mapping[str, float], calls: float) -> 
     voxels, image = volume.voxels, volume.voxels * np.dtype(source.dtype).itemsize
     segmentation = SEGMENTATION_BYTES * voxels
     if config.study is not None:
-        return [_boxwise("ingest_image", voxels, image, image), *_training(config, volume, rates)]
+        return [
+            _boxwise("ingest_image", voxels, image, image),
+            *_labels(config, volume),
+            *_training(config, volume, rates),
+        ]
     stored = 2 * segmentation + image
     pyramid = replace(_alone("pyramid", voxels, stored, stored / 7), jobs=3 if config.labels is None else 4)
     return [
         _boxwise("ingest_image", voxels, image, image),
+        *_labels(config, volume),
         *_training(config, volume, rates),
         *_flooding(config, volume, image / voxels, rates["inference"], calls),
         _boxwise("region_graph", voxels, segmentation + image + voxels, 0),
@@ -243,21 +254,37 @@ def stages(experiment: Experiment, rates: Mapping[str, float], calls: float) -> 
     ]
 
 
+def _labelled(config: Config, volume: Box) -> int:
+    """Voxels of the labels."""
+    assert config.labels is not None
+    return (volume if config.labels.box_xyz is None else Box.of(config.labels.box_xyz)).voxels
+
+
+def _labels(config: Config, volume: Box) -> list[Stage]:
+    """Labels serve training or scores."""
+    if config.labels is None:
+        return []
+    voxels = _labelled(config, volume)
+    return [_boxwise("ingest_labels", voxels, 8 * voxels, SEGMENTATION_BYTES * voxels)]
+
+
 def _training(config: Config, volume: Box, rates: Mapping[str, float]) -> list[Stage]:
     """From the labels to the network."""
     if config.labels is None or config.training is None:
         return []
-    labelled = (volume if config.labels.box_xyz is None else Box.of(config.labels.box_xyz)).voxels
+    labelled, training = _labelled(config, volume), config.training
     used = labelled if config.sites.box_xyz is None else Box.of(config.sites.box_xyz).voxels
-    stored, batch = SEGMENTATION_BYTES * labelled, config.training.batch_size
+    stored, batch = SEGMENTATION_BYTES * labelled, training.batch_size
+    steps = training.steps or ceil(_fovs(config) / batch)
     return [
-        _boxwise("ingest_labels", labelled, 8 * labelled, stored),
         _boxwise("partitions", used, 2 * stored, used),
         _alone("coordinates", used, 2 * used, 0),
         *(
             _cells(config, rates["training"], stored)
             if config.study is not None
-            else [Stage("train_network", 1, ceil(_fovs(config) / batch), batch / rates["training"], stored, 0)]
+            else [
+                Stage("train_network", 1, steps, batch / rates["training"], stored, 0, each_rank=bool(training.steps))
+            ]
         ),
     ]
 
@@ -300,7 +327,6 @@ def _flooding(config: Config, volume: Box, image_bytes: float, rate: float, call
     ]
     subvolumes = prod(along)
     shards = min(config.inference.shards, subvolumes)
-    passes = 1 if config.inference.consensus is None else 2
     block = BLOCK_BYTES * prod(size)
     # Assembly reads a block for its objects, once for each of its six overlaps, and again for each box that it touches.
     touched = prod(
@@ -308,7 +334,7 @@ def _flooding(config: Config, volume: Box, image_bytes: float, rate: float, call
         for n, whole, s, o in zip(along, volume.size_xyz, size, overlap, strict=True)
     )
     read = block * (7 * subvolumes + touched * ceil(volume.voxels / BOX_SIDE**3))
-    seconds = passes * calls * prod(size) / rate
+    seconds = calls * prod(size) / rate
     flooded = subvolumes * prod(size)
     return [
         Stage("flood", shards, ceil(subvolumes / shards), seconds, flooded * image_bytes, subvolumes * block),
@@ -330,7 +356,8 @@ def line(stage: Stage, given: Given) -> Line:
     ranks = given.ranks if stage.on_ranks else 1
     # A stage that is one process, or works box by box, computes with one core of a rank; the network takes them all.
     cores = given.cores if stage.rule in ("train_network", "study_cell", "flood") else 1.0
-    seconds = STARTING_SECONDS + ceil(stage.tasks / ranks) * stage.core_seconds / cores
+    rounds = stage.tasks if stage.each_rank else ceil(stage.tasks / ranks)
+    seconds = STARTING_SECONDS + rounds * stage.core_seconds / cores
     times = ceil(seconds / given.usable_seconds) if stage.on_ranks and given.minutes else 1
     return Line(
         stage.rule,
