@@ -46,6 +46,14 @@ def present(paths):
     return [path for path in paths if path.is_file()]
 
 
+def other_sites(config):
+    """Training sites of other experiments: these are no part of this run, so they must be there."""
+    return [
+        f"{other.experiment}/coordinates/manifest.json"
+        for other in config.training.volumes
+    ]
+
+
 def layers():
     """Layers that this experiment makes."""
     return ["image", "supervoxels", "neurons"] + (["labels"] if CONFIG.labels else [])

@@ -9,6 +9,10 @@ if CONFIG.study:
             image="results/{experiment}/image/manifest.json",
             labels="results/{experiment}/labels/manifest.json",
             coordinates="results/{experiment}/coordinates/manifest.json",
+            others=lambda wildcards: other_sites(CELLS[wildcards.cell].config),
+            weights=lambda wildcards: present(
+                files.of_weights(CELLS[wildcards.cell].config)
+            ),
         output:
             "results/{experiment}/training/{cell}/metrics.json",
         log:

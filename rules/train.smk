@@ -8,11 +8,8 @@ if CONFIG.training:
             image="results/{experiment}/image/manifest.json",
             labels="results/{experiment}/labels/manifest.json",
             coordinates="results/{experiment}/coordinates/manifest.json",
-            # Other experiments are no part of this run: their sites must be there.
-            others=[
-                f"{other.experiment}/coordinates/manifest.json"
-                for other in CONFIG.training.volumes
-            ],
+            others=other_sites(CONFIG),
+            weights=present(files.of_weights(CONFIG)),
         output:
             metrics="results/{experiment}/training/main/metrics.json",
             card="results/{experiment}/model/card.json",
@@ -33,6 +30,8 @@ else:
 
     rule import_weights:
         """The configured weights, checked against the configured network."""
+        input:
+            weights=present(files.of_weights(CONFIG)),
         output:
             card="results/{experiment}/model/card.json",
         log:

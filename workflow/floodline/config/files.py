@@ -43,6 +43,14 @@ def of_floods(config: Config) -> list[Path]:
     return files + of_masks(masks_for(config, "seeds", "floods")) + _of_sources([*shifts, *initial])
 
 
+def of_weights(config: Config) -> list[Path]:
+    """Files of the weights that the network starts from: of a model/ folder, or of a checkpoint."""
+    if config.network.weights is None:
+        return []
+    path = Path(config.network.weights)
+    return [path / "card.json", path / "weights.npz", path.with_name(path.name + ".index")]
+
+
 def _of_sources(sources: Iterable[Any]) -> list[Path]:
     """Of a volume in one file, that file; of one in chunks, what describes it."""
     files: list[Path] = []
