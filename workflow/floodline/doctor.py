@@ -16,11 +16,12 @@ import psutil
 
 from floodline.browser import program
 from floodline.ffn.precision import processor_features, resolve
-from floodline.software import versions
+from floodline.software import SETUP, versions
 
 ROOT = Path(__file__).parents[2]
 ACTIVATE = f"source {Path(sys.prefix) / 'bin/activate'}"
 HOROVOD = "import horovod.tensorflow as hvd; print(hvd.mpi_built(), hvd.gloo_built())"
+HOROVOD_SETUP = "`rm -f .venv/.horovod .venv/.installed && make setup`"
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -51,7 +52,7 @@ def python() -> Finding:
     if sys.version_info[:2] == (3, 11):
         return Finding("Python", "ok", found)
     return Finding(
-        "Python", "missing", found, "The locked packages are for Python 3.11: install it, then `make setup`."
+        "Python", "missing", found, "The locked packages are for 3.11: install it, then `rm -rf .venv && make setup`."
     )
 
 
@@ -65,9 +66,7 @@ def packages(lock: Path = ROOT / "envs" / "requirements.lock") -> Finding:
     if not wrong:
         return Finding("packages", "ok", f"{len(wanted)} as locked")
     named = ", ".join(wrong[:5]) + (" ..." if len(wrong) > 5 else "")
-    return Finding(
-        "packages", "missing", f"{len(wrong)} of {len(wanted)} differ from the lock: {named}", "`make setup`"
-    )
+    return Finding("packages", "missing", f"{len(wrong)} of {len(wanted)} differ from the lock: {named}", SETUP)
 
 
 def commands() -> Finding:
@@ -89,10 +88,10 @@ def horovod() -> Finding:
     done = subprocess.run([sys.executable, "-c", HOROVOD], capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
-        return Finding("Horovod", "missing", last, "`rm .venv/.horovod && make setup` compiles it anew")
+        return Finding("Horovod", "missing", last, f"{HOROVOD_SETUP} compiles it anew")
     built = dict(zip(("MPI", "Gloo"), (word == "True" for word in done.stdout.split()[-2:]), strict=True))
     if not any(built.values()):
-        return Finding("Horovod", "missing", "built without MPI and Gloo", "`rm .venv/.horovod && make setup`")
+        return Finding("Horovod", "missing", "built without MPI and Gloo", HOROVOD_SETUP)
     ways = " and ".join(name for name, there in built.items() if there)
     return Finding("Horovod", "ok", f"{versions(['horovod']).get('horovod')} with {ways}")
 

@@ -8,6 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 TENSORFLOW = ("tensorflow", "tensorflow-cpu")
 """The packages that bring TensorFlow: one of them is installed."""
 
+SETUP = "`rm -f .venv/.installed && make setup`"
+"""What repairs an environment: without the first half, set-up that was done once has nothing to do."""
+
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Versions of those of the packages that are installed."""

@@ -114,6 +114,13 @@ class Resegmentation(Model):
     attempt_exclusion_xyz: MarginXYZ = key("... each starts so far from the places of those before it.", (8, 8, 8))
     recovery: Fraction = key("A flood that covers this fraction of its own supervoxel is the last one.", 0.6)
 
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        low, high = self.undecided
+        if low >= high:
+            raise ValueError(f"undecided is [{low}, {high}], between which no score lies")
+        return self
+
 
 class Fit(Model):
     """What `floodline agglomerate fit` learns from labels."""

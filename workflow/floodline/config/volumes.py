@@ -53,8 +53,8 @@ class ChunkedSource(Model):
     """An array of Zarr 2, Zarr 3 or N5, or an image of OME-Zarr 0.4 or 0.5, in a folder or at a URL.
 
     Axes of length one before the three of space are left out. What the array or its group says of voxel size and place
-    holds: the transformations of OME-Zarr; `resolution` or `voxel_size` and `offset` (nanometres; z, y, x in Zarr,
-    x, y, z in N5), `pixelResolution` and `transform` of N5.
+    holds: the transformations of OME-Zarr; `resolution` or `voxel_size`, and `offset`, of plain Zarr (nanometres;
+    z, y, x); `transform`, `pixelResolution` or `resolution`, and `offset`, of N5 (x, y, z).
     """
 
     kind: Literal["zarr", "n5"] = key("The format.")

@@ -26,6 +26,7 @@ from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.manifest import write_json
 from floodline.publishing.sizes import sizes
+from floodline.software import SETUP
 from floodline.volumes.layer import Layer, open_cloud_volume
 from floodline.volumes.remote import (
     cloud_files,
@@ -165,7 +166,7 @@ def _igneous(arguments: list[str]) -> None:
             check=False,
         )
     except FileNotFoundError:
-        raise FloodlineError(f"{program} is missing: igneous-pipeline is in the lock; run `make setup`.") from None
+        raise FloodlineError(f"{program} is missing: igneous-pipeline is in the lock; run {SETUP}.") from None
     if done.returncode:
         logger.error("%s\n%s%s", command, done.stdout, done.stderr)
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]

@@ -34,6 +34,7 @@ from urllib.parse import unquote, urlsplit
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.publishing import state
+from floodline.software import SETUP
 from floodline.volumes.remote import cloud_files, is_url, reaching
 
 logger = logging.getLogger("floodline")
@@ -134,7 +135,7 @@ def client() -> Path:
     """
     folder = Path(str(files("neuroglancer.static") / "client"))
     if not (folder / "index.html").is_file():
-        raise FloodlineError(f"{folder} lacks the Neuroglancer client: run `make setup`.")
+        raise FloodlineError(f"{folder} lacks the Neuroglancer client: run {SETUP}.")
     return folder.resolve()
 
 
