@@ -131,6 +131,49 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(kind):
     assert np.abs(whole[2] - np.concatenate([array.ravel() for array in first.values()])).max() > 0.001
 
 
+def small_batches(number: int) -> list[Batch]:
+    """Bright voxels are the object, which is soon learnt."""
+    images = np.random.default_rng(2).normal(size=(number, 2, 5, 7, 9)).astype(np.float32)
+    targets = np.where(images > 0, np.float32(0.95), np.float32(0.05))
+    return [Batch(image, np.zeros_like(image), target) for image, target in zip(images, targets, strict=True)]
+
+
+SMALL = Network(depth=2, features=4, fov_xyz=(9, 7, 5), deltas_xyz=(2, 2, 1))
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_trainer_goes_on_from_its_values_as_if_nothing_had_happened(kind):
+    training = Training(precision="float32", optimiser=Optimiser(kind=kind), average_decay=0.9)
+    first, batches = initial_weights(SMALL, np.random.default_rng(1)), small_batches(6)
+    whole, begun, resumed = (Trainer(first, SMALL, training, Ranks()) for _ in range(3))
+    for batch in batches:
+        whole.step(batch, 0.01)
+    for batch in batches[:3]:
+        begun.step(batch, 0.01)
+    resumed.restore(begun.values())
+    for batch in batches[3:]:
+        resumed.step(batch, 0.01)
+    for name, expected in whole.values().items():
+        np.testing.assert_allclose(resumed.values()[name], expected, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_bfloat16_learns_what_float32_does_and_its_weights_are_float32():
+    first, batches = initial_weights(SMALL, np.random.default_rng(1)), 10 * small_batches(2)
+
+    def losses(precision: str) -> np.ndarray:
+        trainer = Trainer(first, SMALL, Training(precision=precision), Ranks())
+        found = [trainer.step(batch, 0.01).loss for batch in batches]
+        assert trainer.precision == precision
+        assert {value.dtype for value in trainer.weights().values()} == {np.dtype(np.float32)}
+        return np.array(found)
+
+    exact, rounded = losses("float32"), losses("bfloat16")
+    learnt = exact[0] - exact[-1]
+    assert learnt > 0.2
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(rounded, exact, atol=learnt / 10)
+
+
 @pytest.mark.parametrize("clip", [None, 0.01])
 def test_each_component_of_the_gradient_is_clipped(clip):
     network = Network(depth=2, features=4, fov_xyz=(9, 7, 5), deltas_xyz=(2, 2, 1))
