@@ -99,6 +99,8 @@ def test_a_key_is_named_in_full_even_if_a_union_has_a_kind_of_that_name(wrong, s
         ({"inference": {"subvolume_size_xyz": [64, 64, 64], "overlap_xyz": [64, 0, 0]}}, "must be smaller than"),
         ({"inference": {"subvolume_size_xyz": [30, 64, 64]}}, "must hold at least one network.fov_xyz"),
         ({"inference": {"seeds": [{"policy": "peeks"}]}}, "'inference.seeds.0'"),
+        ({"inference": {"flood": {"init_activation": 0.5}}}, "is less than move_threshold 0.9"),
+        ({"agglomeration": {"resegmentation": {"undecided": [0.8, 0.8]}}}, "between which no score lies"),
         ({"masks": [{"kind": "intensity"}]}, "needs min or max"),
         ({"masks": [{"kind": "box", "boxes_xyz": [[[0, 0, 5], [9, 9, 5]]]}]}, "is empty"),
         ({"inference": {"shift_mask": {"dx": PHANTOM, "dy": PHANTOM, "fov_xyz": [4, 5, 5]}}}, "must be odd"),

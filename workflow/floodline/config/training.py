@@ -226,7 +226,11 @@ class Training(Model):
         "Examples in sites.held_out_xyz that are scored at each checkpoint as the training's examples are.", 100
     )
     selection: Selection | None = key("The choice of the checkpoint; null: the last one.", None)
-    checkpoint_fovs: Positive = key("Fields of view between checkpoints.", 20_000)
+    checkpoint_fovs: Positive = key(
+        "Fields of view between checkpoints, which are scored on held-out patches and may become the model. So that "
+        "little is lost when the job is killed, the state is kept every two minutes besides.",
+        20_000,
+    )
     summary_fovs: Positive = key("Fields of view between rows of log.csv.", 2_000)
 
     @model_validator(mode="after")

@@ -75,7 +75,7 @@ def read_partitions(path: Path, margin_xyz: Triple) -> tuple[Triple, Slabs]:
 
     try:
         with h5py.File(path) as file:
-            file[REMOVED]
+            file[REMOVED]  # or a KeyError, of a file that is not ours
             x, y, z = (int(a) + m for a, m in zip(file[DATASET].attrs["start_xyz"], margin_xyz, strict=True))
     except FileNotFoundError:
         raise FloodlineError(f"{path} does not exist: run `floodline labels` with the step partitions first.") from None

@@ -4,7 +4,7 @@
    those of the latest checkpoint.
 2. A step takes one field of view of every place of every rank's batch, and applies the gradient's mean over all.
 3. Every `summary_fovs` a row goes into log.csv; every `checkpoint_fovs` held-out patches are scored and the state is
-   kept. It is also kept when the scheduler is about to end the job.
+   kept. It is also kept every two minutes, and when the scheduler is about to end the job.
 4. At the end a checkpoint is chosen, and rank 0 writes `model/` and `metrics.json`.
 
 Every example of every place of the batch has random numbers of its own, and a checkpoint holds what is under way. So a
