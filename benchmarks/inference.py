@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import resource
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -35,7 +34,7 @@ from floodline.ffn.network import layers
 from floodline.ffn.openvino import is_installed
 from floodline.ffn.precision import Precision, resolve
 from floodline.ffn.runtimes import Runtime, inference_network
-from floodline.ffn.seeds import find_edges, inside, peaks
+from floodline.ffn.seeds import inside, peaks
 from floodline.geometry import Box, blocks, to_zyx
 from floodline.inference.checkpoint import Checkpoint
 from floodline.inference.subvolume import flood_subvolume
@@ -54,19 +53,6 @@ FASTEST: Precision = resolve("auto")
 BOXES = ["0,0,0,110,110,110", "130,130,40,240,240,150"]
 
 
-def as_found(image: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Seeds in the order of the policy."""
-    return seeds
-
-
-def largest_first(image: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Seeds farthest from edges first: those of large bodies."""
-    import edt
-
-    distance = edt.edt(~find_edges(image, MEAN, STDDEV))[tuple(seeds.T)]
-    return seeds[np.argsort(-distance, kind="stable")]
-
-
 @dataclass(frozen=True)
 class Way:
     """A way of flooding."""
@@ -76,7 +62,7 @@ class Way:
     runtime: Runtime = "tensorflow"
     precision: Precision = FASTEST
     network: Network = field(default_factory=Network)
-    order: Callable[[np.ndarray, np.ndarray], np.ndarray] = as_found
+    largest_first: bool = False
 
 
 def ways() -> list[Way]:
@@ -90,14 +76,14 @@ def ways() -> list[Way]:
     policies: list[FloodPolicy] = ["reference", "efficient"]
     return [
         *(
-            Way(policy, policy, runtime, precision)
+            Way(policy, policy, runtime, precision, largest_first=policy == "efficient")
             for policy in policies
             for runtime, precision in product(runtimes, precisions)
         ),
         Way("steps of 12", network=Network(deltas_xyz=(12, 12, 12))),
         Way("steps of 16", network=Network(deltas_xyz=(16, 16, 16))),
-        Way("... large first", "efficient", order=largest_first),
-        Way("... view of 41", "efficient", network=Network(fov_xyz=(41, 41, 41))),
+        Way("... raster order", "efficient"),
+        Way("... view of 41", "efficient", network=Network(fov_xyz=(41, 41, 41)), largest_first=True),
     ]
 
 
@@ -163,7 +149,7 @@ def measure(way: Way, network: Predict, image: np.ndarray, truth: np.ndarray | N
     options, fov_xyz = Flood(policy=way.policy), way.network.fov_xyz
     before = bare_rate(network, fov_xyz)
     began = time.monotonic()
-    seeds = way.order(image, inside(peaks(image, MEAN, STDDEV), image.shape, fov_xyz))
+    seeds = inside(peaks(image, MEAN, STDDEV, largest_first=way.largest_first), image.shape, fov_xyz)
     canvas = Canvas(image, MEAN, STDDEV, fov_xyz, options)
     floods = Floods(canvas, options, way.network.deltas_xyz, seeds)
     drive([floods.flood_all()], network)

@@ -100,6 +100,22 @@ def test_peaks_are_those_of_the_definition_on_whole_arrays(seed):
     assert find("peaks", ground, reversed=True) == expected[::-1]
 
 
+@pytest.mark.parametrize(
+    ("order", "flood_policy", "largest_first"),
+    [(None, "reference", False), (None, "efficient", True), ("raster", "efficient", False),
+     ("largest_first", "reference", True)],
+)  # fmt: skip
+def test_peaks_come_in_the_order_that_is_wished_or_usual_with_the_flood(order, flood_policy, largest_first):
+    ground = random_ground(3)
+    policy = config.PeaksSeeds(policy="peaks", order=order)
+    found = as_tuples(find_seeds(policy, ground, SMALL_FOV, flood_policy))
+    edges = edges_of(ground.normalised()) | ground.masked
+    distance = ndimage.distance_transform_edt(~edges).astype(np.float32)
+    expected = find("peaks", ground)
+    assert len({distance[place] for place in expected}) < len(expected), "some are equally far"
+    assert found == (sorted(expected, key=lambda place: (-distance[place], place)) if largest_first else expected)
+
+
 def test_nothing_to_find():
     image = np.random.default_rng(0).integers(0, 255, (20, 40, 40)).astype(np.uint8)
     assert len(inside(peaks(image, MEAN, STDDEV), image.shape, FOV)) == 0, "the margin is larger than the volume"

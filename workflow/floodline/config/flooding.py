@@ -67,9 +67,19 @@ class _Seeds(Model):
 
 
 class PeaksSeeds(_Seeds):
-    """Places far from edges of the image, in the order of z, y, x: the published policy (PolicyPeaks)."""
+    """Places far from edges of the image: the published policy (PolicyPeaks)."""
 
     policy: Literal["peaks"]
+    order: Literal["raster", "largest_first"] | None = key(
+        "raster: in the order of z, y, x, as published; largest_first: the farthest from edges first, so that large "
+        "bodies are flooded before what lies against them; null: raster with the flood's policy reference, else "
+        "largest_first.",
+        None,
+    )
+
+    def is_largest_first(self, policy: FloodPolicy) -> bool:
+        """Whether the seeds of floods by this policy come in that order."""
+        return (self.order or ("raster" if policy == "reference" else "largest_first")) == "largest_first"
 
 
 class Peaks2dSeeds(_Seeds):

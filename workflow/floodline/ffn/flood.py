@@ -8,6 +8,8 @@ policy `reference`. The policy `efficient` differs from it in two things:
    where its border is clear, and in steps of one where the prediction is doubtful.
 2. A move that would take the field of view out of the sub-volume ends at its border instead of being dropped.
 
+(Its seeds come in another order, too: see `PeaksSeeds`.)
+
 The floods are generators: they yield what the network must look at and are sent its logits, so that whoever drives them
 decides how many floods share one call of the network.
 """

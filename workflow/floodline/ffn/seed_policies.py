@@ -44,8 +44,13 @@ class Ground:
         return (self.image[z].astype(np.float32) - np.float32(self.mean)) / np.float32(self.stddev)
 
 
-def find_seeds(policy: config.Seeds, ground: Ground, fov_xyz: Sequence[int]) -> np.ndarray:
+def find_seeds(
+    policy: config.Seeds, ground: Ground, fov_xyz: Sequence[int], flood_policy: config.FloodPolicy = "reference"
+) -> np.ndarray:
     """The seeds of a policy whose field of view lies in the sub-volume.
+
+    Args:
+        flood_policy: decides their order where the configuration does not.
 
     Returns:
         (n, 3) int32: z, y, x in the sub-volume, in the order in which they are to be tried.
@@ -56,7 +61,8 @@ def find_seeds(policy: config.Seeds, ground: Ground, fov_xyz: Sequence[int]) -> 
     """
     match policy:
         case config.PeaksSeeds():
-            seeds = peaks(ground.image, ground.mean, ground.stddev, ground.masked, ground.segmentation)
+            largest_first = policy.is_largest_first(flood_policy)
+            seeds = peaks(ground.image, ground.mean, ground.stddev, ground.masked, ground.segmentation, largest_first)
         case config.Peaks2dSeeds():
             seeds = peaks_2d(ground, policy.min_distance, policy.min_edge_distance)
         case config.GridSeeds():

@@ -68,14 +68,16 @@ def peaks(
     stddev: float,
     masked: np.ndarray | None = None,
     segmentation: np.ndarray | None = None,
+    largest_first: bool = False,
 ) -> np.ndarray:
-    """Centres of the regions between edges, as (n, 3) z, y, x in ascending order.
+    """Centres of the regions between edges, as (n, 3) z, y, x.
 
     Args:
         image: z, y, x.
         mean: of the normalisation, as is `stddev`.
         masked: voxels that count as edges (boolean), so that their borders draw no seeds.
         segmentation: the voxels of objects (> 0) hold no seeds.
+        largest_first: the farthest from edges come first, and equally far ones in ascending order, as all do without.
     """
     import edt
 
@@ -89,7 +91,8 @@ def peaks(
     if segmentation is not None:
         for distances, ids in zip(distance, segmentation, strict=True):
             distances[ids > 0] = -1
-    return local_maxima(distance)
+    found = local_maxima(distance)
+    return found[np.argsort(-distance[tuple(found.T)], kind="stable")] if largest_first else found
 
 
 def inside(seeds: np.ndarray, shape_zyx: Sequence[int], fov_xyz: Sequence[int]) -> np.ndarray:

@@ -82,7 +82,8 @@ class Subvolume:
     def _find(self, policy: Seeds, segmentation: np.ndarray) -> np.ndarray:
         masked = self.restriction.seedless
         ground = Ground(self.box, self.image, self.mean, self.stddev, segmentation, masked)
-        return find_seeds(policy, ground, self.experiment.config.network.fov_xyz)
+        config = self.experiment.config
+        return find_seeds(policy, ground, config.network.fov_xyz, config.inference.flood.policy)
 
     def flood(self, policies: list[Policy], checkpoint: Checkpoint, second: bool = False) -> Flooding[Result]:
         """Flood from the seeds of these policies, from the checkpoint on if there is one; `second` of two passes."""

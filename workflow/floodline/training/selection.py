@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from floodline import allocation
-from floodline.config import Selection
+from floodline.config import PeaksSeeds, Selection
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.canvas import Canvas
@@ -147,7 +147,8 @@ def flood_box(experiment: Experiment, network: InferenceNetwork, selection: Sele
     stored = Layer.open(experiment.layer("image")).read(Box.of(selection.box_xyz))
     image, mean, stddev = as_the_network_sees(experiment, stored)
     canvas = Canvas(image, mean, stddev, shape.fov_xyz, options)
-    seeds = inside(peaks(image, mean, stddev), image.shape, shape.fov_xyz)
+    largest_first = PeaksSeeds(policy="peaks").is_largest_first(options.policy)
+    seeds = inside(peaks(image, mean, stddev, largest_first=largest_first), image.shape, shape.fov_xyz)
     floods = Floods(canvas, options, shape.deltas_xyz, seeds)
 
     def in_time(patch: np.ndarray, seed: np.ndarray) -> np.ndarray:
