@@ -52,6 +52,11 @@ def test_the_published_steps_are_in_float32_unless_asked_otherwise(monkeypatch, 
     assert of_inference(inference) == used
 
 
+def test_floods_are_in_float32_unless_asked_otherwise(monkeypatch):
+    monkeypatch.setattr(precision, "processor_features", lambda: {"amx_bf16"})
+    assert of_inference(config.Inference()) == "float32"
+
+
 def test_bfloat16_is_the_same_network_a_little_less_exact():
     network = config.Network(depth=3, features=8, fov_xyz=(9, 9, 9), deltas_xyz=(2, 2, 2), weights="none")
     rng = np.random.default_rng(3)

@@ -183,9 +183,10 @@ class Inference(Model):
     image_mean: float | None = key("Mean for the normalisation; null: as measured at ingest.", None)
     image_stddev: Annotated[float, Field(gt=0)] | None = key("Standard deviation; null: as measured.", None)
     precision: Literal["float32", "bfloat16", "auto"] = key(
-        "Arithmetic of the network; auto: bfloat16 where the processor has it, but float32 with the policy reference. "
-        "The first processor decides for all that flood the experiment.",
-        "auto",
+        "Arithmetic of the network. bfloat16 is quicker where the processor has it, and its objects are as good, but "
+        "not the same; auto: bfloat16 there, but float32 elsewhere and with the policy reference. The first processor "
+        "decides for all that flood the experiment.",
+        "float32",
     )
     runtime: Literal["tensorflow", "openvino"] = key(
         "What computes the network; openvino is an optional dependency (`make openvino`), quicker on some processors: "
