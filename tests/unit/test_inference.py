@@ -75,7 +75,7 @@ def test_a_block_is_consistent(flooded):
         block = read_block(experiment.inference / entry["file"])
         segmentation = block["segmentation"]
         ids, sizes = np.unique(segmentation[segmentation > 0], return_counts=True)
-        assert len(ids) > 2
+        assert len(ids) >= 2, "nothing is tested on one object"
         assert block["ids"].tolist() == block["origins"][:, 0].tolist() == ids.tolist()
         assert block["sizes"].tolist() == sizes.tolist()
         assert ((block["qprob"] > 0) == (segmentation > 0)).all()

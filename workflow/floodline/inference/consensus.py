@@ -31,7 +31,6 @@ def agree(forward: Result, reverse: Result, min_size: int) -> Result:
     before = _sizes(segmentation, last)
     parts = split(segmentation, reverse.segmentation, min_size, whole=len(forward.initial_ids))
     voxels, ids = _split_in_place(parts, forward, reverse)
-    forward.qprob[segmentation == 0] = 0
     sizes = _sizes(segmentation, max(last, int(segmentation.max(initial=0))))
     kept = sizes[forward.origins[:, 0]] > 0
     overlaps = forward.overlaps[(sizes[forward.overlaps[:, :2]] > 0).all(axis=1)]
@@ -68,7 +67,10 @@ def held_together(parts: Split) -> np.ndarray:
 
 
 def _split_in_place(parts: Split, forward: Result, reverse: Result) -> tuple[np.ndarray, np.ndarray]:
-    """Give the forward pass's voxels their new ids, slice by slice; `candidate_voxels` and `candidate_ids`."""
+    """Give the forward pass's voxels their new ids, slice by slice; `candidate_voxels` and `candidate_ids`.
+
+    Voxels that have no object any more lose their probability.
+    """
     heirs = [parts.heirs(parents) for parents in (parts.a, parts.b)]
     voxels, ids = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
     for z, (a, b) in enumerate(zip(forward.segmentation, reverse.segmentation, strict=True)):
@@ -77,6 +79,7 @@ def _split_in_place(parts: Split, forward: Result, reverse: Result) -> tuple[np.
         for heir, held in zip((*heirs, *heirs), (a, b, *weaker), strict=True):
             found = np.where(found == 0, heir[held], found)
         a[:] = parts(a, b)
+        forward.qprob[z][a == 0] = 0
         free = np.flatnonzero((a == 0) & (found > 0))
         voxels.append(free + z * a.size)
         ids.append(found.ravel()[free].astype(np.int32))
@@ -95,6 +98,6 @@ def _candidates(result: Result, z: int, shape: tuple[int, ...]) -> np.ndarray:
 def _sizes(segmentation: np.ndarray, last: int) -> np.ndarray:
     """Voxels of the ids 0 .. last; none of 0."""
     sizes = np.zeros(last + 1, np.int64)
-    ids, voxels = label_sizes([segmentation])
+    ids, voxels = label_sizes(iter(segmentation))
     sizes[ids] = voxels
     return sizes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -153,6 +153,7 @@ def flood_subvolume(experiment: Experiment, box: Box, parameters: str) -> Floodi
 
     origins = (yield from kept_pass(FORWARD, Subvolume.forward)).origins
     reverse = yield from kept_pass(REVERSE, lambda subvolume: subvolume.reverse(origins))
+    reverse = replace(reverse, qprob=np.zeros(0, np.uint8))  # its memory, for nobody looks at it any more
     forward = yield from kept_pass(FORWARD, Subvolume.forward)
     return agree(forward, reverse, wanted.consensus_min_size)
 
