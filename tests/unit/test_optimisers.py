@@ -17,6 +17,7 @@ from floodline.training.schedule import Schedule
 from floodline.training.trainer import Trainer
 
 RATE = 0.03
+SMALL = Network(depth=2, features=4, fov_xyz=(9, 7, 5), deltas_xyz=(2, 2, 1))
 
 
 def keras_optimiser(keras, kind):
@@ -113,14 +114,13 @@ def test_steps_drop_the_rate_again_and_again():
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_a_batch_in_parts_gives_the_step_of_the_whole(kind):
-    network = Network(depth=2, features=4, fov_xyz=(9, 7, 5), deltas_xyz=(2, 2, 1))
-    first = initial_weights(network, np.random.default_rng(1))
+    first = initial_weights(SMALL, np.random.default_rng(1))
     rng = np.random.default_rng(2)
     batches = [Batch(*(rng.random((6, 5, 7, 9), np.float32) for _ in range(3))) for _ in range(3)]
 
     def train(micro_batch: int | None) -> tuple[list[float], np.ndarray, np.ndarray]:
         training = Training(batch_size=6, micro_batch=micro_batch, precision="float32", optimiser=Optimiser(kind=kind))
-        trainer = Trainer(first, network, training, Ranks())
+        trainer = Trainer(first, SMALL, training, Ranks())
         steps = [trainer.step(batch, 0.01) for batch in batches]
         return [step.loss for step in steps], steps[-1].logits, trainer.state["weights"].numpy()
 
@@ -136,9 +136,6 @@ def small_batches(number: int) -> list[Batch]:
     images = np.random.default_rng(2).normal(size=(number, 2, 5, 7, 9)).astype(np.float32)
     targets = np.where(images > 0, np.float32(0.95), np.float32(0.05))
     return [Batch(image, np.zeros_like(image), target) for image, target in zip(images, targets, strict=True)]
-
-
-SMALL = Network(depth=2, features=4, fov_xyz=(9, 7, 5), deltas_xyz=(2, 2, 1))
 
 
 @pytest.mark.parametrize("kind", RULES)
@@ -176,15 +173,14 @@ def test_bfloat16_learns_what_float32_does_and_its_weights_are_float32():
 
 @pytest.mark.parametrize("clip", [None, 0.01])
 def test_each_component_of_the_gradient_is_clipped(clip):
-    network = Network(depth=2, features=4, fov_xyz=(9, 7, 5), deltas_xyz=(2, 2, 1))
-    first = initial_weights(network, np.random.default_rng(1))
+    first = initial_weights(SMALL, np.random.default_rng(1))
     rng = np.random.default_rng(2)
     image, seed = (100 * rng.normal(size=(1, 5, 7, 9)).astype(np.float32) for _ in range(2))
     batch = Batch(image, seed, np.full((1, 5, 7, 9), 0.95, np.float32))
     options = {"precision": "float32", "optimiser": {"kind": "sgd"}}
 
     def moved(training: Training) -> np.ndarray:
-        trainer = Trainer(first, network, training, Ranks())
+        trainer = Trainer(first, SMALL, training, Ranks())
         trainer.step(batch, 1.0)
         return trainer.state["weights"].numpy() - np.concatenate([array.ravel() for array in first.values()])
 
