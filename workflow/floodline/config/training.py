@@ -158,7 +158,7 @@ class Selection(Model):
 
     box_xyz: BoxXYZ = key(
         "The box, labelled and not trained on. It is flooded as `inference` says, but as one sub-volume, with the seed "
-        "policy `peaks`, and without masks and initial segmentation."
+        "policy `peaks`, in TensorFlow, and without masks, shift mask, consensus and initial segmentation."
     )
     checkpoints: Positive = key(
         "So many of the last checkpoints are tried; and, in fine-tuning, the weights that it began with.", 5
