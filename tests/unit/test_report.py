@@ -242,7 +242,9 @@ def test_plots_are_drawings_with_their_axes(shown):
 
 
 def test_training_shows_held_out_scores_the_choice_of_the_checkpoint_and_augmentation(tmp_path):
-    made = published.experiment(tmp_path)
+    first_views = [{"fov_xyz": [17, 17, 17], "deltas_xyz": [4, 4, 4], "fovs": 8}]
+    training = {"training": {"fovs": 2000, "first_views": first_views}, "labels": {"source": {"kind": "phantom"}}}
+    made = published.experiment(tmp_path, **training)
     published.add(made, "image", volumes()[0])
     write_text(
         made.training / "log.csv",
@@ -262,6 +264,7 @@ def test_training_shows_held_out_scores_the_choice_of_the_checkpoint_and_augment
     write_json(made.training / "augmentation/pictures.json", {"0.png": "as it is", "1.png": "blurred sections"})
     report.run(made)
     shown = Page((tmp_path / "report.html").read_text())
+    assert "8 fields of view of 17 × 17 × 17 voxels, then 12 fields of view of 33 × 33 × 33 voxels." in shown.text
     first, second = shown.rows("fields of view seen", "adapted Rand error")
     assert close(first["adapted Rand error"], 0.125)
     assert second["adapted Rand error"] == "–"

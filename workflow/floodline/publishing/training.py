@@ -19,17 +19,31 @@ def section(experiment: Experiment) -> str:
     if log.empty:
         return ""
     network = experiment.config.network
-    fov = " × ".join(str(n) for n in network.fov_xyz)
     return page.section(
         "Training",
         page.paragraph(
-            f"A flood-filling network of {network.depth} residual modules with {network.features} features and a field "
-            f"of view of {fov} voxels saw {page.number(int(log['fovs'].iloc[-1]))} of them. "
+            f"A flood-filling network of {network.depth} residual modules with {network.features} features saw "
+            f"{_seen(experiment, int(log['fovs'].iloc[-1]))}. "
             "Thin lines are single summaries, thick ones a running mean."
         ),
         page.plots(*_plots(log)),
         _checkpoints(experiment),
         _augmentation(experiment),
+    )
+
+
+def _seen(experiment: Experiment, fovs: int) -> str:
+    """So many fields of view of each size, in their order."""
+    training = experiment.config.training
+    parts = []
+    for view in training.first_views if training else ():
+        parts.append((min(view.fovs, fovs), view.fov_xyz))
+        fovs -= parts[-1][0]
+    parts.append((fovs, experiment.config.network.fov_xyz))
+    return ", then ".join(
+        f"{page.number(seen)} fields of view of {' × '.join(map(str, fov_xyz))} voxels"
+        for seen, fov_xyz in parts
+        if seen
     )
 
 

@@ -16,6 +16,9 @@ from floodline.training.volume import Volumes
 ZOOM = 3
 """Pixels a voxel."""
 
+TURNS = 20
+"""Turns that are drawn to find one that shows: many leave the slice as it is."""
+
 MANY = 0.3
 """In the pictures a defect of sections hits so large a part of them, so that it can be seen."""
 
@@ -32,8 +35,10 @@ def draw(experiment: Experiment, volumes: Volumes, training: Training, geometry:
     plain = cut(volume, site, geometry.canvas)
     pictures = {"as it is": plain}
     if training.permutable_axes or training.reflectable_axes:
-        turn = Turn.draw(rng, training.permutable_axes, training.reflectable_axes)
-        pictures["permuted and reflected"] = cut(volume, site, geometry.canvas, turn)
+        turns = (Turn.draw(rng, training.permutable_axes, training.reflectable_axes) for _ in range(TURNS))
+        turned = [cut(volume, site, geometry.canvas, turn) for turn in turns]
+        changed = (one for one in turned if not np.array_equal(_slice(one.image), _slice(plain.image)))
+        pictures["permuted and reflected"] = next(changed, turned[0])
     for title, defects in shown(training.defects).items():
         pictures[title] = cut(volume, site, geometry.canvas, defects=defects, rng=rng)
     folder = experiment.training / "augmentation"
@@ -60,13 +65,17 @@ def shown(defects: Defects) -> dict[str, Defects]:
     }
 
 
+def _slice(array: np.ndarray) -> np.ndarray:
+    """The middle slice across the sections, (z, x)."""
+    return array[:, array.shape[1] // 2]
+
+
 def _png(example: Example) -> bytes:
-    """The middle slice across the sections, the object's outline in orange."""
+    """The middle slice, the object's outline in orange."""
     from PIL import Image
 
-    middle = example.image.shape[1] // 2
-    grey = np.clip(128 + 50 * example.image[:, middle], 0, 255).astype(np.uint8)
-    inside = example.target[:, middle] > 0.5
+    grey = np.clip(128 + 50 * _slice(example.image), 0, 255).astype(np.uint8)
+    inside = _slice(example.target) > 0.5
     big, mask = (np.kron(array, np.ones((ZOOM, ZOOM), array.dtype)) for array in (grey, inside))
     edge = mask & ~(np.roll(mask, 1, 0) & np.roll(mask, -1, 0) & np.roll(mask, 1, 1) & np.roll(mask, -1, 1))
     rgb = np.stack([big] * 3, axis=-1)
