@@ -409,21 +409,37 @@ def test_no_example_reaches_into_a_held_out_box_or_out_of_the_volume(tmp_path):
     held_out = [[[108, -12, 12], [115, -4, 19]], [[120, -30, 0], [200, 200, 11]]]
     experiment = experiment_of(tmp_path, np.ones(SHAPE), sites={"held_out_xyz": held_out})
     volume = opened(experiment).volumes[0]
-    # The examples are of 7, 11 and 11 voxels (z, y, x), and x and y may change places.
-    forbidden = np.ones(np.array(SHAPE) + 20, bool)
+    is_held_out = np.zeros(np.array(SHAPE) + 20, bool)
     start_zyx = np.array(published.START_XYZ[::-1])
-    inner = forbidden[10:-10, 10:-10, 10:-10]
-    inner[:] = False
+    inner = is_held_out[10:-10, 10:-10, 10:-10]
     for corners in held_out:
         low, high = (np.clip(np.array(corner[::-1]) - start_zyx, 0, SHAPE) for corner in corners)
         inner[tuple(map(slice, low, high))] = True
+    # Examples are of 7, 11 and 11 voxels (z, y, x), and x and y may change places; a field of view is of 5, 7 and 7.
     allowed = {
         (z, y, x)
-        for z, y, x in product(*map(range, SHAPE))
-        if not forbidden[z + 7 : z + 14, y + 5 : y + 16, x + 5 : x + 16].any()
+        for z, y, x in product(range(3, 24 - 3), range(5, 26 - 5), range(5, 28 - 5))
+        if not is_held_out[z + 5 : z + 16, y + 3 : y + 18, x + 3 : x + 18].any()
     }
     assert allowed == set(map(tuple, volume.sites_zyx.tolist()))
     assert 0 < len(allowed) < np.prod(SHAPE)
+
+
+def test_sites_keep_a_field_of_view_from_held_out_boxes_in_voxels_as_they_are_trained_on(tmp_path):
+    """Whatever the partitions kept: those of another volume were made for its own voxels."""
+    held_out = [[[124, -20, 7], [126, 200, 200]]]
+    other = experiment_of(tmp_path / "other", np.ones(SHAPE), sites={"held_out_xyz": held_out})
+    experiment = experiment_of(
+        tmp_path / "own",
+        np.ones(SHAPE),
+        training={"volumes": [{"experiment": str(other.folder)}]},
+        sites={"held_out_xyz": held_out},
+    )
+    write_json(experiment.manifest("image"), {**_json(experiment, "image"), "voxel_size_nm_xyz": [16.0, 8.0, 10.0]})
+    own, halved = opened(experiment, canvas=(1, 1, 1)).volumes
+    # The field of view is 7 voxels long in x; voxels 24 and 25 are held out, which are 12 where two become one.
+    assert set(own.sites_zyx[:, 2]) == {*range(24 - 7)}
+    assert set(halved.sites_zyx[:, 2]) == {*range(12 - 7)}
 
 
 def test_an_example_lies_inside_of_one_labelled_box(tmp_path):

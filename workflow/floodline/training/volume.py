@@ -73,11 +73,12 @@ class _Wanted:
     def files(self, folder: Path, number: int) -> tuple[Path, Path]:
         return folder / f"{number}-image.npy", folder / f"{number}-labels.npy"
 
-    def read(self, folder: Path, number: int, room_zyx: Triple) -> TrainingVolume:
+    def read(self, folder: Path, number: int, room_zyx: Triple, margin_xyz: Triple) -> TrainingVolume:
         """Map the files that `write_files` has written.
 
         Args:
             room_zyx: that an example needs around its site.
+            margin_xyz: that a site keeps from held-out boxes, in voxels as they are trained on.
 
         Raises:
             FloodlineError: this rank does not see them, or no site has room for a whole example around it.
@@ -89,10 +90,13 @@ class _Wanted:
                 f"{folder} cannot be read ({error.strerror or error}): all nodes must share the experiment's folder."
             ) from None
         mean, stddev = self.experiment.normalisation()
-        return TrainingVolume(image, labels, self._sites_zyx(room_zyx), mean, stddev, self.weight)
+        return TrainingVolume(image, labels, self._sites_zyx(room_zyx, margin_xyz), mean, stddev, self.weight)
 
-    def _sites_zyx(self, room_zyx: Triple) -> np.ndarray:
-        """Sites around which a whole example lies in one labelled box and outside of every held-out box."""
+    def _sites_zyx(self, room_zyx: Triple, margin_xyz: Triple) -> np.ndarray:
+        """Sites around which a whole example lies in one labelled box and outside of every held-out box.
+
+        The partitions know the margin, too, but that of the network and the voxel size that they were made for.
+        """
         sites_xyz = self.scale.places(read_coordinates(self.experiment.coordinates) - np.array(self.box.start_xyz))
         radius = np.array(to_xyz(room_zyx)) // 2
         origin, factors = np.array(self.box.start_xyz), np.array(self.scale.factors_xyz)
@@ -102,10 +106,11 @@ class _Wanted:
             low = np.ceil((np.array(part.start_xyz) - origin) / factors) + radius
             high = np.floor((np.array(part.stop_xyz) - origin) / factors) - radius
             whole |= np.all((sites_xyz >= low) & (sites_xyz < high), axis=1)
+        distance = np.maximum(radius, margin_xyz)
         for corners in self.experiment.config.sites.held_out_xyz:
             held_out = Box.of(corners)
-            low = np.floor((np.array(held_out.start_xyz) - origin) / factors) - radius
-            high = np.ceil((np.array(held_out.stop_xyz) - origin) / factors) + radius
+            low = np.floor((np.array(held_out.start_xyz) - origin) / factors) - distance
+            high = np.ceil((np.array(held_out.stop_xyz) - origin) / factors) + distance
             whole &= ~np.all((sites_xyz >= low) & (sites_xyz < high), axis=1)
         if not whole.any():
             raise FloodlineError(
@@ -178,7 +183,9 @@ class Volumes:
                 hashes[one.name] = one.write_files(folder, number)
         ranks.wait()
         room_zyx = _room(canvas_zyx, training.permutable_axes)
-        return cls([one.read(folder, number, room_zyx) for number, one in enumerate(wanted)], hashes, folder)
+        margin_xyz = experiment.config.network.fov_xyz
+        volumes = [one.read(folder, number, room_zyx, margin_xyz) for number, one in enumerate(wanted)]
+        return cls(volumes, hashes, folder)
 
     def draw(self, rng: np.random.Generator) -> tuple[TrainingVolume, Triple]:
         """A volume, in proportion to its weight, and one of its sites (z, y, x)."""
