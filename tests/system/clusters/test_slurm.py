@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import time
 
 import pytest
 from slurm_cluster import SlurmCluster
 from submitting import Run, wait_for
 
 # Two real cores stand behind the nodes, and nobody waits for their file system.
-SRUN = "srun --mpi=pmix --cpus-per-task=1"
+SRUN = "srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=1"
 BOXES = [
     "ingest_image",
     "ingest_labels",
     "quality_control",
     "partitions",
+    "coordinates",
     "supervoxels",
     "region_graph",
     "neurons",
@@ -45,6 +49,21 @@ def test_training_runs_across_nodes_by_mpi(cluster, labelled):
     assert json.loads((run.results / "training/main/metrics.json").read_text())["ranks"] == 2
     job = jobs_of(cluster, "train_network")[-1]
     assert (job["state"], job["nodes"]) == ("COMPLETED", "n[1-2]")
+
+
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_training(cluster, labelled):
+    run = Run(cluster, labelled, "slurm", SMALL, "training={fovs: 10000000}")
+    with run.start("train") as running:
+        wait_for((run.results / "training/main/log.csv").is_file, running)
+        ranks = subprocess.run(["pgrep", "-f", "python.*floodline train results/tiny$"], capture_output=True, text=True)
+        os.kill(int(ranks.stdout.split()[-1]), signal.SIGKILL)
+        killed = time.monotonic()
+        wait_for(lambda: jobs_of(cluster, "train_network")[-1]["state"] == "FAILED", running)
+        assert time.monotonic() - killed < 30
+        output, _ = running.communicate()
+    assert "Error in rule train_network" in output
+    assert not (run.results / "model").exists()
 
 
 @pytest.mark.slow
