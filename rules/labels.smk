@@ -38,13 +38,16 @@ rule coordinates:
         "results/{experiment}/logs/coordinates.log",
     benchmark:
         "results/{experiment}/benchmarks/coordinates.tsv"
+    threads: 2
     resources:
         tasks=1,
         mpi="",
+        workers=2,
     params:
         config=section("seed", "sites", "network"),
     shell:
-        f"{LAUNCH}floodline labels results/{{wildcards.experiment}} coordinates > {{log}} 2>&1"
+        f"{LAUNCH}floodline labels results/{{wildcards.experiment}} coordinates"
+        " --workers {resources.workers} > {log} 2>&1"
 
 
 rule labels:

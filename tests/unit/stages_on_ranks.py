@@ -13,12 +13,17 @@ from floodline.agglomeration import edges, graph, neurons, solve
 from floodline.assembly import run as assembly
 from floodline.evaluation import run as evaluation
 from floodline.experiment import Experiment
-from floodline.labels import partitions
+from floodline.labels import coordinates, held_out, partitions
+
+SLABS_XYZ = (64, 64, 5)
+"""Several blocks for the sites, too. Voxels are numbered block by block, so other blocks would give other sites."""
 
 
 def run(folder: Path, workers: int = 1) -> None:
+    coordinates.BLOCK_XYZ = held_out.BLOCK_XYZ = SLABS_XYZ
     experiment = Experiment(folder)
     partitions.run(experiment, workers)
+    coordinates.run(experiment, workers)
     assembly.run(experiment, workers)
     graph.run(experiment, workers)
     if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "0":

@@ -15,8 +15,9 @@ from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn import sites
+from floodline.geometry import Box, blocks
 from floodline.labels import coordinates
-from floodline.labels.balance import balanced_sites
+from floodline.labels.balance import count, draw, locate
 from floodline.manifest import write_json
 
 START_XYZ = (1000, -7, 30)
@@ -31,15 +32,22 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-@given(volumes, st.none() | st.integers(1, 40), st.integers(1, 6))
-def test_every_partition_gets_as_many_sites_each_voxel_as_often_as_any(partitions, limit, thickness):
-    def slabs():
-        return (partitions[z : z + thickness] for z in range(0, len(partitions), thickness))
+def balanced(partitions, block_xyz, limit, rng):
+    """Sites of an array that is passed block by block."""
+    cut = blocks(Box.of_array(partitions.shape), block_xyz)
+    parts = [partitions[block.slices_zyx()] for block in cut]
+    drawn = draw(np.array([count(part) for part in parts]), limit, rng)
+    sites_xyz = np.zeros((sum(len(here.rows) for here in drawn), 3), np.int64)
+    for block, part, here in zip(cut, parts, drawn, strict=True):
+        sites_xyz[here.rows] = locate(part, here.values, here.numbers) + np.array(block.start_xyz)
+    return sites_xyz
 
-    sites_xyz, available = balanced_sites(slabs, limit, rng())
+
+@given(volumes, st.tuples(*[st.integers(1, 6)] * 3), st.none() | st.integers(1, 40))
+def test_every_partition_gets_as_many_sites_each_voxel_as_often_as_any(partitions, block_xyz, limit):
+    sites_xyz = balanced(partitions, block_xyz, limit, rng())
     values, counts = np.unique(partitions[partitions != 255], return_counts=True)
-    assert available == dict(zip(values.tolist(), counts.tolist(), strict=True))
-    if not available:
+    if len(values) == 0:
         assert len(sites_xyz) == 0
         return
     wanted = counts.max() if limit is None else min(limit, counts.max())
@@ -50,23 +58,18 @@ def test_every_partition_gets_as_many_sites_each_voxel_as_often_as_any(partition
     for value in values:
         _, repeats = np.unique(sites_xyz[drawn == value], axis=0, return_counts=True)
         assert repeats.max() - repeats.min() <= 1
-        assert len(repeats) == min(wanted, available[int(value)])
+        assert len(repeats) == min(wanted, counts[values == value][0])
 
 
 @given(volumes, st.integers(1, 6))
-def test_sites_do_not_depend_on_the_slabs(partitions, thickness):
-    def slabs():
-        return (partitions[z : z + thickness] for z in range(0, len(partitions), thickness))
-
-    whole, _ = balanced_sites(lambda: iter([partitions]), 7, rng())
-    parts, _ = balanced_sites(slabs, 7, rng())
-    assert np.array_equal(whole, parts)
+def test_sites_do_not_depend_on_how_thick_the_blocks_are(partitions, thickness):
+    whole = balanced(partitions, (6, 6, 6), 7, rng())
+    assert np.array_equal(whole, balanced(partitions, (6, 6, thickness), 7, rng()))
 
 
 def test_sites_are_shuffled_and_depend_on_the_seed():
     partitions = np.repeat(np.arange(4, dtype=np.uint8), 250).reshape(10, 10, 10)
-    one, _ = balanced_sites(lambda: iter([partitions]), None, rng(1))
-    other, _ = balanced_sites(lambda: iter([partitions]), None, rng(2))
+    one, other = (balanced(partitions, (10, 10, 10), None, rng(seed)) for seed in (1, 2))
     assert not np.array_equal(one, other)
     x, y, z = one[:250].T
     # A quarter of any part of the list comes from each partition.

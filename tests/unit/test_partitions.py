@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from floodline import config
+from floodline import config, pool, steps
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.sites import read_coordinates
@@ -195,6 +195,31 @@ def test_held_out_boxes_have_no_site_within_a_field_of_view(tmp_path, labels):
     assert np.array_equal(result != 255, free)
 
 
+def test_exclusion_regions_have_no_site(tmp_path, labels):
+    """The voxels at the radius itself included."""
+    *centre_xyz, radius = ball = [2, 9, 104, 3]
+    experiment = experiment_with(tmp_path, labels, exclusion_xyzr=[ball], min_size=0)
+    partitions.run(experiment)
+    with h5py.File(experiment.partitions) as file:
+        result = file["partitions"][()]
+    z, y, x = np.indices(labels.shape)
+    near = sum((a + s - c) ** 2 for a, s, c in zip((x, y, z), START_XYZ, centre_xyz, strict=True)) <= radius**2
+    inner = np.s_[2:-2, 2:-2, 2:-2]
+    assert near[inner].any()
+    assert np.array_equal(result[inner] == 255, near[inner])
+
+
+def held_out_sites(experiment):
+    found = []
+
+    def lead(hand_out):
+        with steps.Steps(experiment.unfinished("held-out sites"), "", hand_out) as todo:
+            found.append(held_out.sites(experiment, todo))
+
+    pool.run(pool.Crew(lambda: experiment, steps.do), lead)
+    return found[0]
+
+
 def test_held_out_sites_keep_away_from_what_training_sites_do(tmp_path, labels):
     """A removed label, an exclusion region and a mask."""
     held_out_xyz = [Box.of_array(labels.shape, START_XYZ).corners]
@@ -204,7 +229,7 @@ def test_held_out_sites_keep_away_from_what_training_sites_do(tmp_path, labels):
     masked = [[p + 12 for p in START_XYZ], [p + 13 for p in START_XYZ]]
     values["masks"] = [{"kind": "box", "boxes_xyz": [masked], "closed_to": ["sites"]}]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    sites_xyz = held_out.sites(Experiment(tmp_path))
+    sites_xyz = held_out_sites(Experiment(tmp_path))
     x, y, z = (sites_xyz - START_XYZ).T
     assert set(labels[z, y, x]) == {0, 1, 2}
     assert ((sites_xyz - ball[:3]) ** 2).sum(axis=1).min() > ball[3] ** 2
@@ -214,7 +239,7 @@ def test_held_out_sites_keep_away_from_what_training_sites_do(tmp_path, labels):
 
 def test_a_held_out_box_without_labels_has_no_held_out_sites_and_that_is_said(tmp_path, labels, caplog):
     experiment = experiment_with(tmp_path, labels, START_XYZ, held_out_xyz=[[[0, 9, 120], [9, 19, 130]]], min_size=0)
-    assert len(held_out.sites(experiment)) == 0
+    assert len(held_out_sites(experiment)) == 0
     assert caplog.messages == ["the held-out box x 0..9 y 9..19 z 120..130 lies outside of the labels: no scores there"]
 
 

@@ -20,7 +20,16 @@ from floodline.schedulers.commands import with_nodes
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
 ON_QUEUES = ["theta", "polaris"]
-BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "supervoxels", "region_graph", "neurons"]
+BOXES = [
+    "ingest_image",
+    "ingest_labels",
+    "quality_control",
+    "partitions",
+    "coordinates",
+    "supervoxels",
+    "region_graph",
+    "neurons",
+]
 ON_RANKS = ["train_network", "flood", *BOXES, "resegment", "metrics"]
 """The rules that use all ranks of the launcher."""
 

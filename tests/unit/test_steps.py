@@ -45,7 +45,7 @@ def given_files(tmp_path_factory) -> Path:
         (14, 15, 13),
         (4, 3, 5),
         labels={"source": {"kind": "phantom"}},
-        sites={"min_size": 30, "lom_radius_xyz": [2, 2, 2]},
+        sites={"min_size": 30, "lom_radius_xyz": [2, 2, 2], "held_out_xyz": [[[0, 0, 17], [24, 25, 24]]]},
         agglomeration={"grow": {"voxels": 2.0}},
         evaluation={"bootstrap_samples": 0, "worst": 0},
     )

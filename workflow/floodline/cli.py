@@ -196,14 +196,13 @@ def labels(
     workers: Workers = 1,
 ) -> None:
     """Find the training sites: partitions of the labels, and balanced coordinates."""
-    from floodline import pool
     from floodline.labels import coordinates, partitions
 
     experiment = Experiment(folder)
     if step in ("partitions", "all"):
         partitions.run(experiment, workers)
-    if step in ("coordinates", "all") and pool.is_leader():
-        coordinates.run(experiment)
+    if step in ("coordinates", "all"):
+        coordinates.run(experiment, workers)
 
 
 @app.command(rich_help_panel="Stages")

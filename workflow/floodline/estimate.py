@@ -278,7 +278,7 @@ def _training(config: Config, volume: Box, rates: Mapping[str, float]) -> list[S
     steps = training.steps or ceil(_fovs(config) / batch)
     return [
         _boxwise("partitions", used, 2 * stored, used),
-        _alone("coordinates", used, 2 * used, 0),
+        _boxwise("coordinates", used, 2 * used, 0),
         *(
             _cells(config, rates["training"], stored)
             if config.study is not None

@@ -21,6 +21,7 @@ BOXES = [
     "ingest_labels",
     "quality_control",
     "partitions",
+    "coordinates",
     "supervoxels",
     "region_graph",
     "neurons",

@@ -12,6 +12,7 @@ from floodline.geometry import Box, blocks
 from floodline.labels.balance import balanced_sites
 from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, mask_reader, partition, removed_labels
 from floodline.segmentation.sizes import label_sizes
+from floodline.steps import Arrays, Steps
 from floodline.volumes.layer import Layer
 
 logger = logging.getLogger("floodline")
@@ -20,45 +21,56 @@ PER_PARTITION = 1000
 """Sites of each partition at most: more than any score needs."""
 
 
-def sites(experiment: Experiment) -> np.ndarray:
+def sites(experiment: Experiment, todo: Steps[Experiment]) -> np.ndarray:
     """Sites (n, 3), x, y, z in the coordinates of the source, shuffled; none where nothing is held out.
 
     They are found as those of training are, masks and exclusion regions included. A site's surroundings, in which the
     fraction is taken, may reach out of its box, but not out of the labels.
     """
-    wanted, radius_xyz = experiment.config.sites, experiment.config.lom_radius_xyz
+    wanted = experiment.config.sites
     found = [np.zeros((0, 3), np.int64)]
-    layer = Layer.open(experiment.layer("labels")) if wanted.held_out_xyz else None
     for number, corners in enumerate(wanted.held_out_xyz):
-        assert layer is not None
-        box = Box.of(corners).intersection(layer.box)
+        labels = Layer.open(experiment.layer("labels")).box
+        box = Box.of(corners).intersection(labels)
         if box.is_empty:
             logger.warning("the held-out box %s lies outside of the labels: no scores there", Box.of(corners))
             continue
-        around = box.grown(radius_xyz).intersection(layer.box)
+        around = box.grown(experiment.config.lom_radius_xyz).intersection(labels)
         cut = blocks(around, BLOCK_XYZ)
-        sizes = (label_sizes([layer.read(block)]) for block in cut)
-        removed = removed_labels(({"ids": ids, "sizes": voxels} for ids, voxels in sizes), wanted)
-        definition = Definition(
-            thresholds=wanted.thresholds,
-            radius_xyz=radius_xyz,
-            removed=removed,
-            balls_xyzr=wanted.exclusion_xyzr,
-            labelled=experiment.labelled_boxes,
-            mask=mask_reader(experiment),
+        sizes = todo.do(f"sizes in held-out box {number}", {block.name: partial(_sizes, block) for block in cut})
+        inside = {one.name: one for one in (block.intersection(box) for block in cut) if not one.is_empty}
+        sites_xyz, _ = balanced_sites(
+            todo,
+            f"sites of held-out box {number}",
+            inside,
+            partial(_partitions_of, around, removed_labels(sizes, wanted)),
+            PER_PARTITION,
+            experiment.rng(f"held-out sites {number}"),
         )
-        partitions = np.full(box.shape_zyx, EXCLUDED, np.uint8)
-        for block in cut:
-            common = block.intersection(box)
-            if not common.is_empty:
-                values, is_removed = partition(layer.read, around, definition, block)
-                values[is_removed] = EXCLUDED
-                partitions[common.slices_zyx(box.start_xyz)] = values[common.slices_zyx(block.start_xyz)]
-        slabs = partial(iter, partitions[:, None])
-        centers_xyz, _ = balanced_sites(slabs, PER_PARTITION, experiment.rng(f"held-out sites {number}"))
-        if len(centers_xyz) == 0:
+        if len(sites_xyz) == 0:
             logger.warning(
                 "no site of the held-out box %s has its surroundings inside the labels: no scores there", box
             )
-        found.append(centers_xyz + np.array(box.start_xyz))
+        found.append(sites_xyz)
     return experiment.rng("held-out sites").permutation(np.concatenate(found))
+
+
+def _sizes(block: Box, experiment: Experiment) -> Arrays:
+    ids, sizes = label_sizes([Layer.open(experiment.layer("labels")).read(block)])
+    return {"ids": ids, "sizes": sizes}
+
+
+def _partitions_of(around: Box, removed: np.ndarray, experiment: Experiment, block: Box) -> np.ndarray:
+    """Partitions of a block of a held-out box, which `around` surrounds; removed labels are no sites."""
+    config = experiment.config
+    definition = Definition(
+        thresholds=config.sites.thresholds,
+        radius_xyz=config.lom_radius_xyz,
+        removed=removed,
+        balls_xyzr=config.sites.exclusion_xyzr,
+        labelled=experiment.labelled_boxes,
+        mask=mask_reader(experiment),
+    )
+    partitions, is_removed = partition(Layer.open(experiment.layer("labels")).read, around, definition, block)
+    partitions[is_removed] = EXCLUDED
+    return partitions
