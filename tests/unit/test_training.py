@@ -113,6 +113,9 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+SCORES = ("accuracy", "precision", "recall", "specificity", "f1", "patch_loss")
+
+
 def test_two_ranks_do_what_one_does_with_twice_the_batch(floodline, folder, sites, tmp_path):
     alone = Path(shutil.copytree(sites, tmp_path / "alone"))
     configure(alone, training={"batch_size": 8})
@@ -126,7 +129,12 @@ def test_two_ranks_do_what_one_does_with_twice_the_batch(floodline, folder, site
         assert np.abs(values - start[name]).max() > 1e-2, name
     metrics = json.loads((folder / "training/main/metrics.json").read_text())
     assert (metrics["ranks"], metrics["fovs"], metrics["steps"]) == (2, 96, 12)
-    assert float(rows(folder)[-1]["loss"]) == pytest.approx(float(rows(alone)[-1]["loss"]), rel=1e-3)
+    ours, theirs = rows(folder), rows(alone)
+    for name in ("loss", *SCORES, *(f"held_out_{name}" for name in SCORES)):
+        values = [[float(row[name] or "nan") for row in table] for table in (ours, theirs)]
+        assert not np.isnan(values).all(), name
+        # Scores are shares of voxels, some of which lie near the threshold.
+        assert values[0] == pytest.approx(values[1], rel=1e-3, abs=0 if name == "loss" else 0.01, nan_ok=True), name
 
 
 def first_weights(folder: Path) -> weights.Weights:
@@ -307,10 +315,9 @@ def test_the_log_and_tensorboard_have_every_metric_in_every_row(uninterrupted):
     shown = scalars(uninterrupted)
     table = rows(uninterrupted)
     assert [int(float(row["fovs"])) for row in table] == [16, 32, 48, 64, 80, 96]
-    published = ("accuracy", "precision", "recall", "specificity", "f1", "patch_loss")
     assert shown.keys() == {
-        *(f"eval/{name}" for name in published),
-        *(f"held_out/{name}" for name in published),
+        *(f"eval/{name}" for name in SCORES),
+        *(f"held_out/{name}" for name in SCORES),
         *("training/loss", "training/learning_rate", "training/gradient_norm"),
     }
     for tag, values in shown.items():
@@ -547,6 +554,16 @@ def test_the_mean_of_the_weights_becomes_the_model_where_it_is_wished(folder):
     assert np.abs(flat - trainer.values()["weights"]).max() > 1e-3
 
 
+def test_of_floods_with_equal_rand_error_that_of_the_lower_voi_comes_first():
+    from floodline.training.selection import _rank
+
+    def record(error, split, merge):
+        return {"adapted_rand_error": error, "voi_split": split, "voi_merge": merge}
+
+    first, second, third, last = record(0.1, 9, 9), record(0.2, 1, 2), record(0.2, 3, 1), record(None, None, None)
+    assert sorted([last, third, second, first], key=_rank) == [first, second, third, last]
+
+
 def test_the_last_checkpoints_are_tried_and_what_fine_tuning_began_with(tmp_path):
     from floodline.training.checkpoints import Candidates
 
@@ -629,11 +646,13 @@ def test_weights_go_out_to_the_published_layout_and_come_back(floodline, uninter
 def test_fine_tuning_starts_from_the_weights_that_are_named(floodline, folder, uninterrupted):
     model = str(uninterrupted / "model")
     training = {"fovs": 8, "checkpoint_fovs": 8, "summary_fovs": 4, "learning_rate": {"base": 1e-9}}
-    configure(folder, network={"weights": model}, training=training)
+    configure(folder, network={"weights": model, "licence": "CC0-1.0"}, training=training)
     floodline("train", folder)
     before, after = (weights.load(path / "model") for path in (uninterrupted, folder))
     assert all(np.allclose(before[name], after[name], atol=1e-7) for name in before)
-    assert json.loads((folder / "model/card.json").read_text())["made"]["started_from"] == {"weights": model}
+    card = json.loads((folder / "model/card.json").read_text())
+    assert card["made"]["started_from"] == {"weights": model}
+    assert card["licence"] == "CC0-1.0"
     # The first row is of these weights: what they scored when their training ended.
     first, last = rows(folder)[0], rows(uninterrupted)[-1]
     assert (first["fovs"], first["loss"]) == ("0.0", "")
