@@ -16,11 +16,10 @@ from floodline.experiment import Experiment
 from floodline.labels import coordinates, held_out, partitions
 
 SLABS_XYZ = (64, 64, 5)
-"""Several blocks for the sites, too. Voxels are numbered block by block, so other blocks would give other sites."""
+"""Several blocks for the sites, too, along z alone: voxels are numbered block by block, in the order of the array."""
 
 
 def run(folder: Path, workers: int = 1) -> None:
-    coordinates.BLOCK_XYZ = held_out.BLOCK_XYZ = SLABS_XYZ
     experiment = Experiment(folder)
     partitions.run(experiment, workers)
     coordinates.run(experiment, workers)
@@ -34,4 +33,5 @@ def run(folder: Path, workers: int = 1) -> None:
 
 
 if __name__ == "__main__":
+    coordinates.BLOCK_XYZ = held_out.BLOCK_XYZ = SLABS_XYZ
     run(Path(sys.argv[1]))

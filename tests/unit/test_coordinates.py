@@ -196,6 +196,11 @@ def test_nothing_but_excluded_voxels_is_one_sentence_and_leaves_no_manifest(tmp_
     assert not (experiment.coordinates / "manifest.json").exists()
 
 
+def test_partitions_of_a_smaller_radius_are_one_sentence(tmp_path, partitions):
+    with pytest.raises(FloodlineError, match=r"has no voxel \[2, 4, 0\] from its faces: make it anew"):
+        coordinates.run(experiment_with(tmp_path, partitions, lom_radius_xyz=[2, 4, 0]))
+
+
 @pytest.mark.parametrize(("content", "sentence"), [(None, "does not exist"), (b"no HDF5", "cannot be read")])
 def test_missing_or_damaged_partitions_are_one_sentence(tmp_path, partitions, content, sentence):
     experiment = experiment_with(tmp_path, partitions)

@@ -25,7 +25,7 @@ from floodline.assembly import run as assembly
 from floodline.errors import FloodlineError
 from floodline.evaluation import scan
 from floodline.experiment import Experiment
-from floodline.labels import partitions
+from floodline.labels import coordinates, held_out, partitions
 from floodline.manifest import read_block, write_json
 from floodline.parallel import LAUNCHER_ENVIRONMENT
 from floodline.steps import Steps, do
@@ -71,6 +71,8 @@ def given_files(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def small_boxes(monkeypatch):
     monkeypatch.setattr(partitions, "BLOCK_XYZ", (9, 10, 11))
+    for stage in (coordinates, held_out):
+        monkeypatch.setattr(stage, "BLOCK_XYZ", stages_on_ranks.SLABS_XYZ)
     monkeypatch.setattr(graph, "BOX_SIZE_XYZ", (9, 10, 11))
     monkeypatch.setattr(scan, "BLOCK_XYZ", (9, 10, 11))
     for stage in (assembly, neurons):

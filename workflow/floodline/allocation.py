@@ -86,6 +86,14 @@ def is_ending() -> bool:
     return end is not None and time.time() >= _last_moment(end)
 
 
+def exit_status() -> int:
+    """For want of time. Under srun only the first rank has a status of its own.
+
+    A rank that leaves with one would have srun end the first rank (--kill-on-bad-exit) before that has asked for time.
+    """
+    return EXIT_STATUS if os.environ.get("SLURM_PROCID", "0") == "0" else 0
+
+
 def ask_to_continue() -> bool:
     """Have this job queued again; False where nobody does that."""
     if marker := os.environ.get(UNFINISHED):

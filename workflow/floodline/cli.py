@@ -432,7 +432,7 @@ def view(
 
 
 def main() -> None:
-    """Run the command; a FloodlineError becomes one sentence and exit status 1, and want of time status 75."""
+    """Run the command; a FloodlineError becomes one sentence and exit status 1; want of time has its own."""
     start_log()
     # TensorFlow greets at length, in every process.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -443,6 +443,6 @@ def main() -> None:
     except allocation.OutOfTime as error:
         print(f"floodline: {error}", file=sys.stderr, flush=True)
         allocation.ask_to_continue()
-        sys.exit(allocation.EXIT_STATUS)
+        sys.exit(allocation.exit_status())
     except FloodlineError as error:
         sys.exit(f"floodline: {error}")

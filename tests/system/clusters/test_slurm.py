@@ -151,6 +151,20 @@ def test_a_stage_that_runs_out_of_time_is_queued_again_and_is_no_failure(cluster
 
 
 @pytest.mark.slow
+def test_a_training_that_runs_out_of_time_is_queued_again(cluster, labelled):
+    limited = {**SMALL, "set-resources": {"train_network": {"tasks": 2, "mpi": SRUN, "runtime": "1m"}}}
+    run = Run(cluster, labelled, "slurm", limited, "training={fovs: 10000000}")
+    with run.start("train") as running:
+        wait_for(lambda: jobs_of(cluster, "train_network")[-1:], running)
+        job = jobs_of(cluster, "train_network")[-1]["id"]
+        wait_for(lambda: " Restarts=1 " in cluster.run("scontrol", "show", "job", job), running)
+        wait_for(lambda: "resumed after" in (run.results / "logs/train.log").read_text(), running)
+        running.send_signal(signal.SIGINT)
+        output, _ = running.communicate()
+    assert "Error in rule" not in output
+
+
+@pytest.mark.slow
 def test_the_whole_pipeline_runs_under_the_profile(cluster, tmp_path):
     run = Run(cluster, tmp_path, "slurm", SMALL)
     run()

@@ -79,7 +79,7 @@ def _blocks(path: Path, margin_xyz: Triple) -> dict[str, Box]:
     """Blocks of whole chunks of the file, by name, without a margin on each side of the volume.
 
     Raises:
-        FloodlineError: the file is missing or damaged.
+        FloodlineError: the file is missing or damaged, or nothing is left of it.
     """
     try:
         with h5py.File(path) as file:
@@ -91,7 +91,10 @@ def _blocks(path: Path, margin_xyz: Triple) -> dict[str, Box]:
         raise FloodlineError(f"{path} cannot be read ({error}): make it again.") from error
     inner = box.grown(triple(-margin for margin in margin_xyz))
     parts = (block.intersection(inner) for block in blocks(box, BLOCK_XYZ))
-    return {part.name: part for part in parts if not part.is_empty}
+    cut = {part.name: part for part in parts if not part.is_empty}
+    if not cut:
+        raise FloodlineError(f"{path} is of {box} and has no voxel {list(margin_xyz)} from its faces: make it anew.")
+    return cut
 
 
 def _box(file: h5py.File) -> Box:

@@ -20,7 +20,7 @@ from floodline import config
 from floodline.errors import FloodlineError
 from floodline.experiment import Experiment
 from floodline.ffn.sites import read_coordinates
-from floodline.geometry import Box, Triple, blocks, to_xyz, triple
+from floodline.geometry import Box, Triple, blocks, to_xyz, to_zyx, triple
 from floodline.manifest import read_json
 from floodline.parallel import Ranks
 from floodline.training.scale import Scale
@@ -116,7 +116,7 @@ class _Wanted:
             raise FloodlineError(
                 f"no training site in {self.experiment.coordinates} has room for an example of "
                 f"{list(to_xyz(room_zyx))} voxels (network.fov_xyz + 2 * deltas_xyz * training.fov_moves) inside "
-                f"{self.box} and outside of sites.held_out_xyz: train on a larger box."
+                f"{self.box} and outside of sites.held_out_xyz, a field of view from these: train on a larger box."
             )
         return np.ascontiguousarray(sites_xyz[whole][:, ::-1])
 
@@ -183,7 +183,7 @@ class Volumes:
                 hashes[one.name] = one.write_files(folder, number)
         ranks.wait()
         room_zyx = _room(canvas_zyx, training.permutable_axes)
-        margin_xyz = experiment.config.network.fov_xyz
+        margin_xyz = to_xyz(_room(to_zyx(experiment.config.network.fov_xyz), training.permutable_axes))
         volumes = [one.read(folder, number, room_zyx, margin_xyz) for number, one in enumerate(wanted)]
         return cls(volumes, hashes, folder)
 
