@@ -20,17 +20,8 @@ from floodline.schedulers.commands import with_nodes
 ROOT = Path(__file__).parents[2]
 PROFILES = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
 ON_QUEUES = ["theta", "polaris"]
-BOXES = [
-    "ingest_image",
-    "ingest_labels",
-    "quality_control",
-    "partitions",
-    "coordinates",
-    "supervoxels",
-    "region_graph",
-    "neurons",
-]
-ON_RANKS = ["train_network", "flood", *BOXES, "resegment", "metrics"]
+BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "coordinates", "supervoxels", "region_graph"]
+ON_RANKS = ["train_network", "flood", *BOXES, "neurons", "resegment", "metrics"]
 """The rules that use all ranks of the launcher."""
 
 WORKERS = 8

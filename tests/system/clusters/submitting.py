@@ -15,6 +15,10 @@ from slurm_cluster import SlurmCluster
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "tests/workflow/tiny.yaml"
 
+BOXES = ["ingest_image", "ingest_labels", "quality_control", "partitions", "coordinates"]
+BOXES += ["supervoxels", "region_graph", "neurons", "metrics"]
+"""Rules of the stages that work box by box."""
+
 # One job of 36 small sub-volumes: about a minute for two ranks.
 INFERENCE = "inference={shards: 1, subvolume_size_xyz: [32, 32, 32], overlap_xyz: [16, 16, 16]}"
 

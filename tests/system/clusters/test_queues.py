@@ -14,19 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from slurm_cluster import SlurmCluster
-from submitting import ROOT, Run, wait_for
+from submitting import BOXES, ROOT, Run, wait_for
 
-BOXES = [
-    "ingest_image",
-    "ingest_labels",
-    "quality_control",
-    "partitions",
-    "coordinates",
-    "supervoxels",
-    "region_graph",
-    "neurons",
-    "metrics",
-]
 ON_RANKS = ["train_network", *BOXES]
 STAND_INS = {
     "theta": ("cobalt.py", ["qsub", "qstat", "qdel", "aprun"], "aprun -d 1 -j 1 -cc depth -N"),

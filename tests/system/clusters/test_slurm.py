@@ -10,21 +10,10 @@ import time
 
 import pytest
 from slurm_cluster import SlurmCluster
-from submitting import Run, wait_for
+from submitting import BOXES, Run, wait_for
 
 # Two real cores stand behind the nodes, and nobody waits for their file system.
 SRUN = "srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=1"
-BOXES = [
-    "ingest_image",
-    "ingest_labels",
-    "quality_control",
-    "partitions",
-    "coordinates",
-    "supervoxels",
-    "region_graph",
-    "neurons",
-    "metrics",
-]
 ON_RANKS = ["train_network", "flood", *BOXES]
 SMALL = {
     "set-threads": dict.fromkeys([*ON_RANKS, "resegment"], 1),
