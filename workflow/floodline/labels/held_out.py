@@ -10,8 +10,15 @@ import numpy as np
 from floodline.experiment import Experiment
 from floodline.geometry import Box, blocks
 from floodline.labels.balance import balanced_sites
-from floodline.labels.partitions import BLOCK_XYZ, EXCLUDED, Definition, mask_reader, partition, removed_labels
-from floodline.segmentation.sizes import label_sizes
+from floodline.labels.partitions import (
+    BLOCK_XYZ,
+    EXCLUDED,
+    Definition,
+    mask_reader,
+    partition,
+    removed_labels,
+    sizes_of,
+)
 from floodline.steps import Arrays, Steps
 from floodline.volumes.layer import Layer
 
@@ -56,8 +63,7 @@ def sites(experiment: Experiment, todo: Steps[Experiment]) -> np.ndarray:
 
 
 def _sizes(block: Box, experiment: Experiment) -> Arrays:
-    ids, sizes = label_sizes([Layer.open(experiment.layer("labels")).read(block)])
-    return {"ids": ids, "sizes": sizes}
+    return sizes_of(Layer.open(experiment.layer("labels")).read(block))
 
 
 def _partitions_of(around: Box, removed: np.ndarray, experiment: Experiment, block: Box) -> np.ndarray:

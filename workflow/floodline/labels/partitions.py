@@ -101,8 +101,12 @@ def _lead(experiment: Experiment, hand_out: pool.HandOut) -> None:
 
 
 def _sizes(block: Box, worker: _Worker) -> Arrays:
+    return sizes_of(worker.read(block))
+
+
+def sizes_of(labels: np.ndarray) -> Arrays:
     """The labels of a block, and the voxels of each."""
-    ids, sizes = label_sizes([worker.read(block)])
+    ids, sizes = label_sizes([labels])
     return {"ids": ids, "sizes": sizes}
 
 
